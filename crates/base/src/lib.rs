@@ -1,1 +1,15 @@
-//! base.
+//! The vocabulary of every other crate: ids, time, placement cells and the seams
+//! [`Clock`] and [`Entropy`]. It holds no behaviour that a reader would look for
+//! elsewhere and never grows helpers.
+
+mod cell;
+mod entropy;
+mod ids;
+mod net;
+mod time;
+
+pub use cell::{CELLS, Cell, CellRange, cell_of};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use ids::{NamespaceId, NodeId, RunId, ShardId, Term, WorkflowId};
+pub use net::{Io, Listener, Net, TcpNet};
+pub use time::{Clock, SystemClock, Timestamp};

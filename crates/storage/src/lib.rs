@@ -1,1 +1,14 @@
-//! storage.
+//! Bytes on disk: one [`Wal`] per node for all Raft groups, and an ordered [`Kv`] that
+//! replays from it. Knows nothing of groups' meaning, workflows or sockets.
+//!
+//! **Invariant:** the WAL is the truth. The KV never syncs on the commit path; what it
+//! lost after a crash is replayed from the log, which is purged only below an index that
+//! a [`Kv::checkpoint`] has made durable.
+
+mod disk;
+mod kv;
+mod wal;
+
+pub use disk::{Disk, DiskFile, OpenMode, RealDisk};
+pub use kv::{Batch, Engine, Kv, KvError, KvSnapshot, MemoryKv, Op, Scan, open_kv};
+pub use wal::{Completion, GroupId, GroupLog, LogEntry, MetaKey, Wal, WalConfig, WalError};
