@@ -1,1 +1,17 @@
-//! consensus.
+//! Raft groups over one WAL. The only crate that names openraft; its types stay inside.
+//!
+//! A group replicates *batches of writes*, not commands: the leader has decided
+//! everything, a follower only writes. Applying an entry checks its fence (term, sequence,
+//! epoch) and puts its writes and the applied index into the KV in one atomic batch.
+//!
+//! **Invariant:** knows no sockets (the [`Transport`] seam) and nothing of workflows.
+
+mod group;
+mod host;
+mod proposal;
+mod transport;
+
+pub use group::{Group, GroupStatus, ProposeError, Proposed, Role};
+pub use host::{Config, Host, HostError};
+pub use proposal::{Fence, Proposal};
+pub use transport::{RaftHandler, Transport, TransportError};
