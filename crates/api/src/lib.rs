@@ -1,1 +1,16 @@
-//! api.
+//! The wire: Temporal's public RPCs as a table from their descriptors, our internal
+//! messages, and the one table from errors to gRPC codes and Temporal's error details.
+//!
+//! **Invariant:** knows no state, no store and no rule of a workflow.
+
+mod error;
+mod method;
+
+/// Messages between our own nodes and crates.
+pub mod internal {
+    #![expect(clippy::all, reason = "generated code")]
+    include!(concat!(env!("OUT_DIR"), "/perpetuo.internal.v1.rs"));
+}
+
+pub use error::Error;
+pub use method::{DESCRIPTORS, METHODS, Method};

@@ -1,1 +1,16 @@
-//! cluster.
+//! The cluster as one thing: who is alive, where a cell lives, what every node knows
+//! (group 0: namespaces and the shard map), and the [`Router`] through which history,
+//! matching and frontend meet.
+//!
+//! **Invariant:** liveness and leader hints are only hints; safety comes from Raft. Knows
+//! nothing of workflow rules.
+
+mod namespace;
+mod node;
+mod router;
+mod service;
+
+pub use namespace::{Namespace, NamespaceChange, Namespaces};
+pub use node::{Config, Member, Node, NodeError};
+pub use router::{PartitionOwner, Router};
+pub use service::{ActivityReservation, HistoryService, MatchingService};

