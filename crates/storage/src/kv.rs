@@ -1,17 +1,25 @@
 //! The state machine's store: ordered keys, atomic batches, point-in-time snapshots.
 
+mod fjall;
+mod memory;
+mod resolve;
+mod sled;
+
 use std::ops::Bound;
 use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
 
+pub use memory::MemoryKv;
+
 /// One write of a [`Batch`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
     Put { key: Bytes, value: Bytes },
     Delete { key: Bytes },
-    /// Deletes `start <= key < end`.
+    /// Deletes `start <= key < end`. What two callers write at the same time must not
+    /// overlap with it.
     DeleteRange { start: Bytes, end: Bytes },
 }
 
@@ -19,6 +27,20 @@ pub enum Op {
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Batch {
     pub ops: Vec<Op>,
+}
+
+impl Batch {
+    pub fn put(&mut self, key: impl Into<Bytes>, value: impl Into<Bytes>) {
+        self.ops.push(Op::Put { key: key.into(), value: value.into() });
+    }
+
+    pub fn delete(&mut self, key: impl Into<Bytes>) {
+        self.ops.push(Op::Delete { key: key.into() });
+    }
+
+    pub fn delete_range(&mut self, start: impl Into<Bytes>, end: impl Into<Bytes>) {
+        self.ops.push(Op::DeleteRange { start: start.into(), end: end.into() });
+    }
 }
 
 /// One page of an ordered scan.
@@ -31,10 +53,58 @@ pub struct Scan {
     pub limit: usize,
 }
 
+impl Scan {
+    /// `start <= key < end`, ascending.
+    #[must_use]
+    pub fn range(start: impl Into<Bytes>, end: impl Into<Bytes>, limit: usize) -> Self {
+        Self { start: Bound::Included(start.into()), end: Bound::Excluded(end.into()), reverse: false, limit }
+    }
+
+    /// All keys that begin with `prefix`, ascending.
+    #[must_use]
+    pub fn prefix(prefix: impl Into<Bytes>, limit: usize) -> Self {
+        let prefix = prefix.into();
+        let end = match prefix.iter().rposition(|&byte| byte != u8::MAX) {
+            Some(last) => {
+                let mut end = prefix[..=last].to_vec();
+                end[last] += 1;
+                Bound::Excluded(end.into())
+            }
+            None => Bound::Unbounded,
+        };
+        Self { start: Bound::Included(prefix), end, reverse: false, limit }
+    }
+
+    /// The same keys, descending.
+    #[must_use]
+    pub fn reversed(mut self) -> Self {
+        self.reverse = !self.reverse;
+        self
+    }
+
+    /// The bounds as the engines want them, `None` when no key can lie between.
+    fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+        let start = self.start.as_ref().map(|key| &key[..]);
+        let end = self.end.as_ref().map(|key| &key[..]);
+        let is_empty = match (start, end) {
+            (Bound::Unbounded, _) | (_, Bound::Unbounded) => false,
+            (Bound::Included(start), Bound::Included(end)) => start > end,
+            (Bound::Included(start) | Bound::Excluded(start), Bound::Excluded(end) | Bound::Included(end)) => {
+                start >= end
+            }
+        };
+        (!is_empty && self.limit > 0).then_some((start, end))
+    }
+}
+
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KvError {
     #[error("key-value engine failed: {0}")]
     Engine(Arc<str>),
+    /// The files cannot be used any more. The state is on the other replicas: remove the
+    /// directory and let them send it again.
+    #[error("key-value store is damaged, wipe it and reinstall the node's replicas from their peers: {0}")]
+    Damaged(Arc<str>),
 }
 
 pub type Pairs = Vec<(Bytes, Bytes)>;
@@ -42,6 +112,7 @@ pub type Pairs = Vec<(Bytes, Bytes)>;
 /// An ordered store with atomic batches. Writes are durable only after [`Kv::checkpoint`].
 pub trait Kv: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError>;
+    /// Each page is a point in time; two pages in a row are not, a snapshot is.
     fn scan(&self, scan: &Scan) -> Result<Pairs, KvError>;
     fn write(&self, batch: Batch) -> Result<(), KvError>;
     /// A view that later writes do not change.
@@ -65,11 +136,10 @@ pub enum Engine {
 }
 
 /// Opens or creates the store in `directory` (unused by [`Engine::Memory`]).
-pub fn open_kv(_engine: Engine, _directory: &Path) -> Result<Arc<dyn Kv>, KvError> {
-    unimplemented!("storage owner")
+pub fn open_kv(engine: Engine, directory: &Path) -> Result<Arc<dyn Kv>, KvError> {
+    Ok(match engine {
+        Engine::Fjall => Arc::new(fjall::FjallKv::open(directory)?),
+        Engine::Sled => Arc::new(sled::SledKv::open(directory)?),
+        Engine::Memory => Arc::new(MemoryKv::new()),
+    })
 }
-
-/// Everything in memory. After [`MemoryKv::power_cut`] only what the last checkpoint
-/// held (or, chosen by the caller, some prefix of the writes since) remains.
-#[derive(Debug, Default)]
-pub struct MemoryKv {}

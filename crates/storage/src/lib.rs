@@ -9,6 +9,6 @@ mod disk;
 mod kv;
 mod wal;
 
-pub use disk::{Disk, DiskFile, OpenMode, RealDisk};
-pub use kv::{Batch, Engine, Kv, KvError, KvSnapshot, MemoryKv, Op, Scan, open_kv};
+pub use disk::{Disk, DiskFile, MemoryDisk, OpenMode, RealDisk};
+pub use kv::{Batch, Engine, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, open_kv};
 pub use wal::{Completion, GroupId, GroupLog, LogEntry, MetaKey, Wal, WalConfig, WalError};

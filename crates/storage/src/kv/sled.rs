@@ -1,0 +1,243 @@
+//! sled 0.34.7 as a state-machine engine, with its known hazards fenced in:
+//!
+//! - its `flush` does not reach the device, so that a checkpoint syncs every file itself;
+//! - `flush_async` from many tasks deadlocks: never used;
+//! - batches take a process-wide lock anyhow: one writer at a time, here too;
+//! - iteration is no point in time: pages are read under the writer's lock, and snapshots
+//!   keep what writers replace while they live;
+//! - opening a damaged store may panic: reported as [`KvError::Damaged`].
+//!
+//! Space is several times the live data and is never returned; reinstalling the replica
+//! from a peer is the only compaction. See `docs/rfd/0003-engines.md`.
+
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+
+use ::sled::{Db, IVec, Tree};
+use bytes::Bytes;
+
+use super::resolve::{Writes, resolve};
+use super::{Batch, Kv, KvError, KvSnapshot, Pairs, Scan};
+
+const TREE: &str = "state";
+const CACHE_BYTES: u64 = 128 << 20;
+
+pub(super) struct SledKv {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    db: Db,
+    tree: Tree,
+    directory: PathBuf,
+    /// Held for reading by every page and for writing by every batch.
+    snapshots: RwLock<Vec<Weak<Replaced>>>,
+    /// Names in the blob directory that a checkpoint has synced.
+    blobs_synced: Mutex<BTreeSet<PathBuf>>,
+}
+
+/// What the store held, when a snapshot was taken, for every key written since. Grows with
+/// the writes during the life of the snapshot.
+type Replaced = Mutex<Writes>;
+
+impl SledKv {
+    pub(super) fn open(directory: &Path) -> Result<Self, KvError> {
+        let open = || -> Result<_, ::sled::Error> {
+            let db = ::sled::Config::new().path(directory).cache_capacity(CACHE_BYTES).open()?;
+            let tree = db.open_tree(TREE)?;
+            Ok((db, tree))
+        };
+        let (db, tree) = match catch_unwind(AssertUnwindSafe(open)) {
+            Ok(Ok(opened)) => opened,
+            Ok(Err(::sled::Error::Io(error))) if error.kind() != io::ErrorKind::InvalidData => {
+                return Err(engine(error));
+            }
+            Ok(Err(error)) => return Err(KvError::Damaged(error.to_string().into())),
+            Err(panic) => return Err(KvError::Damaged(panic_message(panic.as_ref()).into())),
+        };
+        let shared = Shared {
+            db,
+            tree,
+            directory: directory.to_owned(),
+            snapshots: RwLock::default(),
+            blobs_synced: Mutex::default(),
+        };
+        Ok(Self { shared: Arc::new(shared) })
+    }
+}
+
+impl Kv for SledKv {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        Ok(self.shared.tree.get(key)?.map(|value| copy(&value)))
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Pairs, KvError> {
+        let _page = self.shared.pause_writers();
+        self.shared.scan_tree(scan, &Writes::new())
+    }
+
+    fn write(&self, batch: Batch) -> Result<(), KvError> {
+        let shared = &self.shared;
+        let mut snapshots = shared.snapshots.write().unwrap_or_else(PoisonError::into_inner);
+        let writes = resolve(batch, |start, end, limit| {
+            let keys = shared.tree.range::<&[u8], _>(&start[..]..&end[..]).keys().take(limit);
+            keys.map(|key| Ok(copy(&key?))).collect()
+        })?;
+        snapshots.retain(|snapshot| snapshot.strong_count() > 0);
+        for replaced in snapshots.iter().filter_map(Weak::upgrade) {
+            let mut replaced = replaced.lock().unwrap_or_else(PoisonError::into_inner);
+            for key in writes.keys() {
+                if !replaced.contains_key(key) {
+                    replaced.insert(key.clone(), shared.tree.get(key)?.map(|value| copy(&value)));
+                }
+            }
+        }
+        let mut batch = ::sled::Batch::default();
+        for (key, value) in writes {
+            match value {
+                Some(value) => batch.insert(&key[..], &value[..]),
+                None => batch.remove(&key[..]),
+            }
+        }
+        Ok(shared.tree.apply_batch(batch)?)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn KvSnapshot>, KvError> {
+        let replaced = Arc::new(Replaced::default());
+        let mut snapshots = self.shared.snapshots.write().unwrap_or_else(PoisonError::into_inner);
+        snapshots.push(Arc::downgrade(&replaced));
+        Ok(Arc::new(SledSnapshot { shared: self.shared.clone(), replaced }))
+    }
+
+    fn checkpoint(&self) -> Result<(), KvError> {
+        self.shared.db.flush()?;
+        self.shared.sync_files().map_err(engine)
+    }
+}
+
+struct SledSnapshot {
+    shared: Arc<Shared>,
+    replaced: Arc<Replaced>,
+}
+
+impl KvSnapshot for SledSnapshot {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError> {
+        let _page = self.shared.pause_writers();
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        match replaced.get(key) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.shared.tree.get(key)?.map(|value| copy(&value))),
+        }
+    }
+
+    fn scan(&self, scan: &Scan) -> Result<Pairs, KvError> {
+        let _page = self.shared.pause_writers();
+        let replaced = self.replaced.lock().unwrap_or_else(PoisonError::into_inner);
+        self.shared.scan_tree(scan, &replaced)
+    }
+}
+
+impl Shared {
+    fn pause_writers(&self) -> RwLockReadGuard<'_, Vec<Weak<Replaced>>> {
+        self.snapshots.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The tree's pairs, with those in `instead` taking their place.
+    fn scan_tree(&self, scan: &Scan, instead: &Writes) -> Result<Pairs, KvError> {
+        let Some(bounds) = scan.bounds() else {
+            return Ok(Vec::new());
+        };
+        let stored = self.tree.range::<&[u8], _>(bounds);
+        let overlay = instead.range::<[u8], _>(bounds);
+        if scan.reverse {
+            merge(stored.rev(), overlay.rev(), scan)
+        } else {
+            merge(stored, overlay, scan)
+        }
+    }
+
+    /// What sled leaves to the operating system: the log, its parameters, values too big
+    /// for the log, and the names of all of them.
+    fn sync_files(&self) -> io::Result<()> {
+        File::open(self.directory.join("conf"))?.sync_all()?;
+        let blobs = self.directory.join("blobs");
+        let mut synced = self.blobs_synced.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut present = BTreeSet::new();
+        for entry in fs::read_dir(&blobs)? {
+            let path = entry?.path();
+            if !synced.contains(&path) {
+                match File::open(&path) {
+                    Ok(file) => file.sync_all()?,
+                    // Collected in the meantime.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    Err(error) => return Err(error),
+                }
+            }
+            present.insert(path);
+        }
+        File::open(&blobs)?.sync_all()?;
+        *synced = present;
+        File::open(self.directory.join("db"))?.sync_all()?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// Merges two sequences in the scan's order; a key in `overlay` wins, `None` hides it.
+fn merge<'a>(
+    stored: impl Iterator<Item = Result<(IVec, IVec), ::sled::Error>>,
+    overlay: impl Iterator<Item = (&'a Bytes, &'a Option<Bytes>)>,
+    scan: &Scan,
+) -> Result<Pairs, KvError> {
+    let mut stored = stored.peekable();
+    let mut overlay = overlay.peekable();
+    let mut pairs = Vec::new();
+    while pairs.len() < scan.limit {
+        let order = match (stored.peek(), overlay.peek()) {
+            (None, None) => break,
+            (Some(_), None) | (Some(Err(_)), Some(_)) => std::cmp::Ordering::Less,
+            (None, Some(_)) => std::cmp::Ordering::Greater,
+            (Some(Ok((left, _))), Some((right, _))) => {
+                let order = left[..].cmp(&right[..]);
+                if scan.reverse { order.reverse() } else { order }
+            }
+        };
+        if order.is_le() {
+            let pair = stored.next().transpose()?;
+            if let Some((key, value)) = pair.filter(|_| order.is_lt()) {
+                pairs.push((copy(&key), copy(&value)));
+            }
+        }
+        if order.is_ge()
+            && let Some((key, Some(value))) = overlay.next()
+        {
+            pairs.push((key.clone(), value.clone()));
+        }
+    }
+    Ok(pairs)
+}
+
+impl From<::sled::Error> for KvError {
+    fn from(error: ::sled::Error) -> Self {
+        match error {
+            ::sled::Error::Corruption { .. } => Self::Damaged(error.to_string().into()),
+            other => Self::Engine(other.to_string().into()),
+        }
+    }
+}
+
+fn engine(error: io::Error) -> KvError {
+    KvError::Engine(error.to_string().into())
+}
+
+fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let message = panic.downcast_ref::<&str>().map(ToString::to_string);
+    message.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "panic".to_owned())
+}
+
+fn copy(slice: &[u8]) -> Bytes {
+    Bytes::copy_from_slice(slice)
+}
