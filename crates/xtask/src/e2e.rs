@@ -1,0 +1,96 @@
+//! Real SDKs, each fetched by its own package manager, against the real binary. The
+//! suites live in `e2e/<language>`; each is a program that takes the path of the binary
+//! and exits with 0 when everything passed.
+
+use std::path::Path;
+use std::process::Command;
+use std::fs;
+
+use anyhow::{Result, bail};
+
+use crate::shell;
+
+const SUITES: [&str; 5] = ["readme", "python", "typescript", "go", "java"];
+
+pub(crate) fn e2e(names: &[String]) -> Result<()> {
+    for name in names {
+        if !SUITES.contains(&name.as_str()) {
+            bail!("there is no suite {name:?}; there are {SUITES:?}");
+        }
+    }
+    let binary = shell::release_binary()?;
+    fs::create_dir_all(shell::scratch())?;
+    for suite in SUITES {
+        if !names.is_empty() && !names.iter().any(|name| name == suite) {
+            continue;
+        }
+        shell::say(&format!("\n-- e2e {suite}"));
+        match suite {
+            "readme" => python(&binary, "readme.py")?,
+            "python" => python(&binary, "suite.py")?,
+            "typescript" => typescript(&binary)?,
+            "go" => go(&binary)?,
+            "java" => java(&binary)?,
+            _ => unreachable!("every suite is listed"),
+        }
+    }
+    Ok(())
+}
+
+fn python(binary: &Path, script: &str) -> Result<()> {
+    let folder = shell::root().join("e2e/python");
+    let venv = shell::scratch().join("python");
+    let interpreter = venv.join("bin/python");
+    shell::need("python3", "--version", &["python3", "python3-venv"])?;
+    if !interpreter.exists() || !venv.join("bin/pip").exists() {
+        if Command::new("python3").args(["-m", "venv"]).arg(&venv).status().is_ok_and(|status| !status.success()) {
+            shell::need("false", "", &["python3-venv"])?;
+            shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        }
+    }
+    shell::run(
+        Command::new(&interpreter)
+            .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
+            .arg(folder.join("requirements.txt")),
+    )?;
+    shell::run(Command::new(&interpreter).arg(folder.join(script)).arg(binary).current_dir(shell::root()))
+}
+
+fn typescript(binary: &Path) -> Result<()> {
+    shell::need("npm", "--version", &["nodejs", "npm"])?;
+    let work = shell::scratch().join("typescript");
+    copy(&shell::root().join("e2e/typescript"), &work)?;
+    shell::run(Command::new("npm").args(["ci", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&work))?;
+    shell::run(Command::new("node").arg("hello.mjs").arg(binary).current_dir(&work))
+}
+
+fn go(binary: &Path) -> Result<()> {
+    shell::need("go", "version", &["golang-go"])?;
+    let work = shell::scratch().join("go");
+    copy(&shell::root().join("e2e/go"), &work)?;
+    shell::run(Command::new("go").args(["run", "."]).arg(binary).current_dir(&work))
+}
+
+fn java(binary: &Path) -> Result<()> {
+    shell::need("mvn", "--version", &["maven", "default-jdk-headless"])?;
+    let work = shell::scratch().join("java");
+    copy(&shell::root().join("e2e/java"), &work)?;
+    let binary_argument = format!("-Dexec.args={}", binary.display());
+    shell::run(Command::new("mvn").args(["-q", "-B", "compile", "exec:java"]).arg(binary_argument).current_dir(&work))
+}
+
+/// Copies the sources of a suite, so that its build never writes into the tree.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
+}
+
