@@ -11,4 +11,6 @@ mod wal;
 
 pub use disk::{Disk, DiskFile, MemoryDisk, OpenMode, RealDisk};
 pub use kv::{Batch, Engine, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, open_kv};
-pub use wal::{Completion, GroupId, GroupLog, LogEntry, MetaKey, Wal, WalConfig, WalError};
+pub use wal::{
+    Completion, GroupId, GroupLog, LogEntry, MetaKey, SYNC_BUCKETS, Wal, WalConfig, WalError, WalStats,
+};

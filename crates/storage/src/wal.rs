@@ -1,11 +1,51 @@
 //! The log of a node: every Raft group's entries and votes, in one stream of fsyncs.
+//!
+//! ```text
+//! GroupLog ─ submit ─▶ queue ─▶ writer: encode ▸ one write ▸ one sync ▸ settle ▸ complete
+//!    ▲                            │
+//!    └── tail in memory, places ◀─┘        segments: closed … closed │ head ▸ │ spares
+//! ```
+//!
+//! - Calls for one group, votes included, become durable in the order of the calls.
+//! - A segment goes once nothing in it is needed, oldest first. What an idle group has in
+//!   an old one is written again at the head when less than half of the log is live.
+//! - After a failed write or sync the log is stopped for good: what the kernel has done
+//!   with the pages is unknown, so that trying again could report what is not true.
+//!
+//! See `docs/rfd/0002-own-wal.md`.
 
-use std::ops::Range;
-use std::sync::Arc;
+mod group;
+mod queue;
+mod record;
+mod recovery;
+mod segment;
+mod spares;
+mod stats;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::future::{Future, pending};
+use std::ops::{ControlFlow, Range};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::{fmt, io};
 
 use bytes::Bytes;
+use tokio::sync::watch;
 
 use crate::disk::Disk;
+use group::{GroupCell, GroupState, Submitter};
+use queue::{Queue, Refused};
+use spares::Spares;
+use stats::Counters;
+use writer::{Next, Writer};
+
+pub use stats::{SYNC_BUCKETS, WalStats};
+
+/// What fits into 32 bits, with room for one entry of the greatest size.
+const SEGMENT_BYTES_MAX: u64 = 1 << 31;
+const SEGMENT_BYTES_MIN: u64 = 4096;
 
 /// A Raft group on this node.
 pub type GroupId = u64;
@@ -27,21 +67,30 @@ pub enum MetaKey {
     Purged = 2,
 }
 
-/// Called once, from the writer, when the append is durable or can never be.
+/// Called once, from the writer, when the append is durable or can never be; at once by the
+/// caller's own thread when it is refused. Must not block: everybody's commits wait for it.
 pub type Completion = Box<dyn FnOnce(Result<(), WalError>) + Send>;
 
 #[derive(Clone, Debug)]
 pub struct WalConfig {
+    /// Between 4 KiB and 2 GiB. A bigger record gets a segment of its own.
     pub segment_bytes: u64,
-    /// The most bytes written between two syncs.
+    /// The most bytes written between two syncs (but at least one record).
     pub batch_bytes_max: usize,
-    /// Entries of each group kept in memory for followers that are nearly caught up.
+    /// Entries of all groups kept in memory for followers that are nearly caught up. What
+    /// is not durable yet is kept in any case.
     pub tail_bytes_max: usize,
     /// False only for in-memory development servers: completes without syncing.
     pub sync: bool,
 }
 
-#[derive(Clone, Debug, thiserror::Error)]
+impl Default for WalConfig {
+    fn default() -> Self {
+        Self { segment_bytes: 64 << 20, batch_bytes_max: 4 << 20, tail_bytes_max: 32 << 20, sync: true }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum WalError {
     #[error("WAL {operation} of {file} failed: {reason}; the node must stop")]
     Io { operation: &'static str, file: Arc<str>, reason: Arc<str> },
@@ -53,70 +102,279 @@ pub enum WalError {
     OutOfRange { group: GroupId, index: u64, first: u64, last: u64 },
 }
 
+impl WalError {
+    /// What later calls get to hear.
+    fn after(&self) -> Self {
+        match self {
+            Self::Stopped(_) => self.clone(),
+            _ => Self::Stopped(self.to_string().into()),
+        }
+    }
+}
+
 /// The node's log. Cheap to clone.
 #[derive(Clone)]
 pub struct Wal {
-    _private: (),
+    shared: Arc<Shared>,
+    writer: Arc<Mutex<Option<Writer>>>,
+}
+
+struct Shared {
+    disk: Arc<dyn Disk>,
+    config: WalConfig,
+    queue: Queue,
+    groups: Mutex<BTreeMap<GroupId, Arc<GroupCell>>>,
+    tail_bytes: AtomicUsize,
+    moves_in_flight: AtomicUsize,
+    spares: Spares,
+    counters: Counters,
+    failure: watch::Sender<Option<WalError>>,
 }
 
 impl Wal {
     /// Replays the segments in `disk`. A torn tail is cut; anything else that does not
     /// check out is [`WalError::Corrupt`], with file and offset.
     ///
-    /// The returned future is the writer: the caller runs it on a thread of its own (or
-    /// as a task, under simulation). It ends after [`Wal::shutdown`] or a failed sync.
-    pub fn open(_disk: Arc<dyn Disk>, _config: WalConfig) -> Result<Self, WalError> {
-        unimplemented!("storage owner")
+    /// Nothing becomes durable until the writer runs: [`Wal::spawn_writer_thread`], or
+    /// [`Wal::run_writer`] under simulation.
+    pub fn open(disk: Arc<dyn Disk>, mut config: WalConfig) -> Result<Self, WalError> {
+        config.segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+        let mut log = recovery::open(&*disk)?;
+        let shared = Arc::new(Shared {
+            disk,
+            config,
+            queue: Queue::default(),
+            groups: Mutex::new(std::mem::take(&mut log.groups)),
+            tail_bytes: AtomicUsize::new(0),
+            moves_in_flight: AtomicUsize::new(0),
+            spares: Spares::default(),
+            counters: Counters::default(),
+            failure: watch::Sender::new(None),
+        });
+        let writer = Writer::open(shared.clone(), log)?;
+        Ok(Self { shared, writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// The log of a group, an empty one when nothing is stored of it.
+    #[must_use]
+    pub fn group(&self, group: GroupId) -> GroupLog {
+        let cell = lock(&self.shared.groups).entry(group).or_insert_with(|| GroupCell::new(group)).clone();
+        GroupLog { shared: self.shared.clone(), cell }
+    }
+
+    /// Groups of which anything is stored, sorted.
+    #[must_use]
+    pub fn groups(&self) -> Vec<GroupId> {
+        let cells = self.shared.cells();
+        cells.iter().filter(|cell| !cell.lock().is_unused()).map(|cell| cell.id).collect()
+    }
+
+    /// Forgets everything of the group, at once for readers.
+    pub fn remove_group(&self, group: GroupId, done: Completion) {
+        self.group(group).submit(|state, to| state.remove(to, done));
+    }
+
+    /// The writer as a task: it ends after [`Wal::shutdown`] or a failure. It blocks while
+    /// it writes, so that only a simulated disk is for it; there it waits for
+    /// [`Disk::simulated_sync_latency`] instead.
+    ///
+    /// # Panics
+    /// When the writer runs already, or did.
+    pub async fn run_writer(&self) {
+        let mut writer = self.take_writer();
+        let _guard = StopOnPanic(&self.shared);
+        loop {
+            let flow = match writer.next() {
+                Ok(Next::Batch(batch)) => {
+                    let mut result = writer.write();
+                    let latency = writer.sync_latency();
+                    if result.is_ok() && !latency.is_zero() {
+                        tokio::time::sleep(latency).await;
+                    }
+                    result = result.and_then(|()| writer.sync());
+                    writer.finish(result, batch)
+                }
+                Ok(Next::Idle) => {
+                    self.shared.queue.wait_as_task().await;
+                    ControlFlow::Continue(())
+                }
+                Ok(Next::End) => writer.end(),
+                Err(error) => writer.stop(error),
+            };
+            if flow.is_break() {
+                return;
+            }
+        }
+    }
+
+    /// The writer as a thread of its own, for real disks: the one place where the server
+    /// waits for a device. It ends after [`Wal::shutdown`] or a failure.
+    ///
+    /// # Panics
+    /// When the writer runs already, or did.
+    pub fn spawn_writer_thread(&self) -> io::Result<JoinHandle<()>> {
+        let mut writer = self.take_writer();
+        let shared = self.shared.clone();
+        let preparer = spares::spawn_preparer(&shared)?;
+        thread::Builder::new().name("wal-writer".to_owned()).spawn(move || {
+            let _guard = StopOnPanic(&shared);
+            shared.queue.set_writer_thread();
+            shared.spares.request();
+            loop {
+                let flow = match writer.next() {
+                    Ok(Next::Batch(batch)) => {
+                        let result = writer.write().and_then(|()| writer.sync());
+                        writer.finish(result, batch)
+                    }
+                    Ok(Next::Idle) => {
+                        shared.queue.wait_as_thread();
+                        ControlFlow::Continue(())
+                    }
+                    Ok(Next::End) => writer.end(),
+                    Err(error) => writer.stop(error),
+                };
+                if flow.is_break() {
+                    break;
+                }
+            }
+            shared.spares.dismiss_preparer();
+            if preparer.join().is_err() {
+                tracing::error!("the WAL's preparer panicked");
+            }
+        })
+    }
+
+    /// Lets the writer finish what is submitted, and end. What comes later is refused.
+    pub fn shutdown(&self) {
+        self.shared.queue.drain();
+    }
+
+    /// Ready once the log has failed: the node must exit then. Never ready otherwise.
+    pub fn stopped(&self) -> impl Future<Output = WalError> + Send + 'static {
+        let mut failure = self.shared.failure.subscribe();
+        async move {
+            let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failed| failed.clone());
+            match failed {
+                Some(error) => error,
+                None => pending().await,
+            }
+        }
     }
 
     #[must_use]
-    pub fn group(&self, _group: GroupId) -> GroupLog {
-        unimplemented!("storage owner")
+    pub fn stats(&self) -> WalStats {
+        let tail_bytes = self.shared.tail_bytes.load(Ordering::Relaxed);
+        self.shared.counters.read(self.shared.queue.bytes(), tail_bytes)
+    }
+
+    fn take_writer(&self) -> Writer {
+        lock(&self.writer).take().expect("the writer is started once")
+    }
+}
+
+impl fmt::Debug for Wal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Wal").field("stats", &self.stats()).finish_non_exhaustive()
     }
 }
 
 /// One group's view of the log. Cheap to clone. Calls for one group are ordered: what
 /// was submitted first is durable first, votes included.
+///
+/// The calls that write return at once, except when 256 MiB wait for the writer *thread*:
+/// then they block until it has caught up. The writer task never makes anybody wait.
 #[derive(Clone)]
 pub struct GroupLog {
-    _private: (),
+    shared: Arc<Shared>,
+    cell: Arc<GroupCell>,
 }
 
 impl GroupLog {
-    /// Entries must continue the log without a gap. They can be read on return.
-    pub fn append(&self, _entries: Vec<LogEntry>, _done: Completion) {
-        unimplemented!("storage owner")
+    #[must_use]
+    pub fn id(&self) -> GroupId {
+        self.cell.id
+    }
+
+    /// Entries must continue the log without a gap, else they are refused with
+    /// [`WalError::OutOfRange`]. They can be read on return.
+    pub fn append(&self, entries: Vec<LogEntry>, done: Completion) {
+        self.submit(|state, to| state.append(to, entries, done));
     }
 
     /// Drops entries with `index >= from`.
-    pub fn truncate(&self, _from: u64, _done: Completion) {
-        unimplemented!("storage owner")
+    pub fn truncate(&self, from: u64, done: Completion) {
+        self.submit(|state, to| state.truncate(to, from, done));
     }
 
     /// Drops entries with `index <= through` and remembers `marker` as [`MetaKey::Purged`].
-    /// `through` may lie past the last entry: the log then restarts behind it.
-    pub fn purge(&self, _through: u64, _marker: Bytes, _done: Completion) {
-        unimplemented!("storage owner")
+    /// `through` may lie past the last entry: the log then restarts behind it. Does nothing
+    /// when that much is purged already.
+    pub fn purge(&self, through: u64, marker: Bytes, done: Completion) {
+        self.submit(|state, to| state.purge(to, through, marker, done));
     }
 
-    pub fn save_meta(&self, _key: MetaKey, _value: Bytes, _done: Completion) {
-        unimplemented!("storage owner")
+    pub fn save_meta(&self, key: MetaKey, value: Bytes, done: Completion) {
+        self.submit(|state, to| state.save_meta(to, key, value, done));
     }
 
+    /// The value saved last, durable or not.
     #[must_use]
-    pub fn meta(&self, _key: MetaKey) -> Option<Bytes> {
-        unimplemented!("storage owner")
+    pub fn meta(&self, key: MetaKey) -> Option<Bytes> {
+        self.cell.lock().meta(key)
     }
 
     /// First and last index, `None` when empty.
     #[must_use]
     pub fn bounds(&self) -> Option<(u64, u64)> {
-        unimplemented!("storage owner")
+        self.cell.lock().bounds()
     }
 
     /// Entries of `range`, stopping early past `bytes_max` (but at least one). Reads the
-    /// disk when the tail in memory does not hold them.
-    pub fn read(&self, _range: Range<u64>, _bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
-        unimplemented!("storage owner")
+    /// disk when the tail in memory does not hold them. A range may reach past the last
+    /// entry; one that starts before the first is [`WalError::OutOfRange`].
+    pub fn read(&self, range: Range<u64>, bytes_max: usize) -> Result<Vec<LogEntry>, WalError> {
+        group::read(&self.cell, range, bytes_max)
     }
+
+    fn submit(&self, call: impl FnOnce(&mut GroupState, &Submitter<'_>) -> Result<(), Refused>) {
+        let Shared { queue, tail_bytes, .. } = &*self.shared;
+        queue.wait_for_space();
+        let refused = call(&mut self.cell.lock(), &Submitter { queue, cell: &self.cell, tail_bytes });
+        if let Err((error, done)) = refused {
+            done(Err(error));
+        }
+    }
+}
+
+impl fmt::Debug for GroupLog {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("GroupLog").field("id", &self.cell.id).field("bounds", &self.bounds()).finish()
+    }
+}
+
+impl Shared {
+    /// All groups, in order.
+    fn cells(&self) -> Vec<Arc<GroupCell>> {
+        lock(&self.groups).values().cloned().collect()
+    }
+}
+
+/// A writer that panics must not leave anybody waiting.
+struct StopOnPanic<'a>(&'a Shared);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let error = WalError::Stopped("the writer panicked".into());
+            let waiting = self.0.queue.stop(error.clone());
+            self.0.failure.send_replace(Some(error.clone()));
+            for done in waiting.into_iter().filter_map(|submission| submission.done) {
+                done(Err(error.clone()));
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,0 +1,99 @@
+//! Files that wait to become segments: zeroed ones, prepared ahead by a thread of their own
+//! where threads are allowed, and recycled ones.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+
+use super::segment::io_error;
+use super::{Shared, WalError};
+use crate::disk::{Disk, OpenMode};
+
+const PREFIX: &str = "spare-";
+
+#[derive(Default)]
+pub(super) struct Spares {
+    ready: Mutex<Vec<String>>,
+    /// The highest number in use.
+    numbers: AtomicU64,
+    preparer: Mutex<Option<SyncSender<()>>>,
+}
+
+impl Spares {
+    pub(super) fn take(&self) -> Option<String> {
+        lock(&self.ready).pop()
+    }
+
+    pub(super) fn count(&self) -> usize {
+        lock(&self.ready).len()
+    }
+
+    pub(super) fn put_all(&self, names: impl IntoIterator<Item = String>) {
+        for name in names {
+            self.numbers.fetch_max(spare_number(&name).unwrap_or(0), Ordering::Relaxed);
+            lock(&self.ready).push(name);
+        }
+    }
+
+    pub(super) fn next_name(&self) -> String {
+        format!("{PREFIX}{:08}", self.numbers.fetch_add(1, Ordering::Relaxed) + 1)
+    }
+
+    /// Creates a zeroed file of that length, which is not among the ready ones.
+    pub(super) fn create(&self, disk: &dyn Disk, len: u64, sync: bool) -> Result<String, WalError> {
+        let name = self.next_name();
+        let failed = |operation| {
+            let name = name.clone();
+            move |error| io_error(operation, &name, &error)
+        };
+        let file = disk.open(&name, OpenMode::CreateNew).map_err(failed("create"))?;
+        file.set_len(len).map_err(failed("preallocate"))?;
+        if sync {
+            file.sync_data().map_err(failed("sync"))?;
+            disk.sync_dir().map_err(failed("directory sync"))?;
+        }
+        Ok(name)
+    }
+
+    /// Asks the preparer, if there is one, to have a file ready for the next segment.
+    pub(super) fn request(&self) {
+        if let Some(preparer) = &*lock(&self.preparer) {
+            // Full means that it is asked already.
+            let _asked = preparer.try_send(());
+        }
+    }
+
+    /// Lets the preparer end.
+    pub(super) fn dismiss_preparer(&self) {
+        lock(&self.preparer).take();
+    }
+}
+
+/// Zeroing a segment takes as long as thousands of commits, so the writer does not do it.
+pub(super) fn spawn_preparer(shared: &Arc<Shared>) -> std::io::Result<JoinHandle<()>> {
+    let (sender, requests) = sync_channel(1);
+    *lock(&shared.spares.preparer) = Some(sender);
+    let shared = shared.clone();
+    thread::Builder::new().name("wal-preparer".to_owned()).spawn(move || {
+        let Shared { spares, disk, config, .. } = &*shared;
+        for () in requests {
+            if spares.count() > 0 {
+                continue;
+            }
+            match spares.create(&**disk, config.segment_bytes, config.sync) {
+                Ok(name) => spares.put_all([name]),
+                // The writer will try for itself when it needs one.
+                Err(error) => tracing::warn!(%error, "no WAL segment could be prepared"),
+            }
+        }
+    })
+}
+
+pub(super) fn spare_number(name: &str) -> Option<u64> {
+    name.strip_prefix(PREFIX)?.parse().ok()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
