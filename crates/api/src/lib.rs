@@ -3,6 +3,7 @@
 //!
 //! **Invariant:** knows no state, no store and no rule of a workflow.
 
+mod call_error;
 mod error;
 mod method;
 
