@@ -8,6 +8,7 @@
 //! **Invariant:** no async, clock, randomness, I/O, logging or locks. Fresh run ids and
 //! jitter arrive inside the command. The same input gives the same [`workflow::Decision`].
 
+pub mod policy;
 pub mod workflow;
 
 mod limits;
