@@ -1,6 +1,8 @@
 //! Generates, without protoc: our internal messages from `proto/`, and the table of every
 //! public RPC from the descriptor set that `temporalio-protos` publishes.
 
+#![expect(clippy::disallowed_methods, reason = "cargo tells a build script everything through the environment")]
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};

@@ -16,13 +16,29 @@ impl From<Error> for CallError {
             Error::NotFound(message) => text("not_found", message),
             Error::NamespaceNotFound(message) => text("namespace_not_found", message),
             Error::NamespaceAlreadyExists(message) => text("namespace_already_exists", message),
+            Error::NamespaceInvalidState { namespace, state, allowed } => Self {
+                fields: allowed.iter().map(ToString::to_string).collect(),
+                number: state.into(),
+                ..text("namespace_invalid_state", namespace)
+            },
             Error::InvalidArgument(message) => text("invalid_argument", message),
-            Error::AlreadyStarted { message, start_request_id, run_id, first_execution_run_id } => {
-                Self { fields: vec![start_request_id, run_id, first_execution_run_id], ..text("already_started", message) }
-            }
+            Error::AlreadyStarted { message, start_request_id, run_id, first_execution_run_id } => Self {
+                fields: vec![start_request_id, run_id, first_execution_run_id],
+                ..text("already_started", message)
+            },
             Error::FailedPrecondition(message) => text("failed_precondition", message),
             Error::WorkflowNotReady(message) => text("workflow_not_ready", message),
-            Error::QueryFailed { message, failure } => Self { detail: Bytes::from(failure), ..text("query_failed", message) },
+            Error::ClientVersionNotSupported { client_version, client_name, supported_versions } => Self {
+                fields: vec![client_version, client_name, supported_versions],
+                ..text("client_version_not_supported", String::new())
+            },
+            Error::ServerVersionNotSupported { server_version, supported_versions } => Self {
+                fields: vec![server_version, supported_versions],
+                ..text("server_version_not_supported", String::new())
+            },
+            Error::QueryFailed { message, failure } => {
+                Self { detail: Bytes::from(failure), ..text("query_failed", message) }
+            }
             Error::PermissionDenied(message) => text("permission_denied", message),
             Error::ResourceExhausted { message, cause, scope } => {
                 Self { number: cause.into(), number2: scope.into(), ..text("resource_exhausted", message) }
@@ -35,7 +51,9 @@ impl From<Error> for CallError {
                 Self { number, ..text("not_leader", String::new()) }
             }
             Error::DeadlineExceeded => text("deadline_exceeded", String::new()),
+            Error::TimedOut(message) => text("timed_out", message),
             Error::Canceled => text("canceled", String::new()),
+            Error::Malformed(message) => text("malformed", message),
             Error::Internal(message) => text("internal", message),
         }
     }
@@ -49,24 +67,50 @@ impl From<CallError> for Error {
             "not_found" => Self::NotFound(message),
             "namespace_not_found" => Self::NamespaceNotFound(message),
             "namespace_already_exists" => Self::NamespaceAlreadyExists(message),
+            "namespace_invalid_state" => Self::NamespaceInvalidState {
+                namespace: message,
+                state: enum_value(number),
+                allowed: fields.iter().filter_map(|state| state.parse().ok()).collect(),
+            },
             "invalid_argument" => Self::InvalidArgument(message),
             "already_started" => {
                 let mut fields = fields.into_iter();
                 let mut next = || fields.next().unwrap_or_default();
-                Self::AlreadyStarted { message, start_request_id: next(), run_id: next(), first_execution_run_id: next() }
+                Self::AlreadyStarted {
+                    message,
+                    start_request_id: next(),
+                    run_id: next(),
+                    first_execution_run_id: next(),
+                }
             }
             "failed_precondition" => Self::FailedPrecondition(message),
             "workflow_not_ready" => Self::WorkflowNotReady(message),
+            "client_version_not_supported" => {
+                let mut fields = fields.into_iter();
+                let mut next = || fields.next().unwrap_or_default();
+                Self::ClientVersionNotSupported {
+                    client_version: next(),
+                    client_name: next(),
+                    supported_versions: next(),
+                }
+            }
+            "server_version_not_supported" => {
+                let mut fields = fields.into_iter();
+                let mut next = || fields.next().unwrap_or_default();
+                Self::ServerVersionNotSupported { server_version: next(), supported_versions: next() }
+            }
             "query_failed" => Self::QueryFailed { message, failure: detail.into() },
             "permission_denied" => Self::PermissionDenied(message),
-            "resource_exhausted" => Self::ResourceExhausted { message, cause: enum_value(number), scope: enum_value(number2) },
+            "resource_exhausted" => {
+                Self::ResourceExhausted { message, cause: enum_value(number), scope: enum_value(number2) }
+            }
             "unimplemented" => Self::Unimplemented(message),
             "unavailable" => Self::Unavailable(message),
-            "not_leader" => {
-                Self::NotLeader { hint: (number != NO_HINT).then_some(NodeId(number.cast_unsigned())) }
-            }
+            "not_leader" => Self::NotLeader { hint: (number != NO_HINT).then_some(NodeId(number.cast_unsigned())) },
             "deadline_exceeded" => Self::DeadlineExceeded,
+            "timed_out" => Self::TimedOut(message),
             "canceled" => Self::Canceled,
+            "malformed" => Self::Malformed(message),
             "internal" => Self::Internal(message),
             unknown => Self::Internal(format!("error of unknown kind {unknown:?} from another node: {message}")),
         }
