@@ -129,7 +129,7 @@ pub fn message_hash(message: &str) -> String {
 /// `RESOURCE_EXHAUSTED_CAUSE_RPS_LIMIT` without its prefix, as `RpsLimit`: how clients
 /// and people know the values of Temporal's enums.
 #[must_use]
-pub fn short_name(name: &str, prefix: &str) -> String {
+pub(crate) fn short_name(name: &str, prefix: &str) -> String {
     name.trim_start_matches(prefix)
         .split('_')
         .flat_map(|word| {
