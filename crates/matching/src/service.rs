@@ -1,0 +1,286 @@
+//! The running service: requests in, tasks out to pollers. The lock is held for a step of
+//! the matcher and never while waiting; each poll is a future of its caller, so matching
+//! runs no task per poll.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use api::Error;
+use api::internal::matching_request::Request;
+use api::internal::matching_response::Response;
+use api::internal::{
+    CancelPolls, HistoryRequest, MatchingRequest, MatchingResponse, OfferTasks, OfferTasksResponse, PartitionKey,
+    StickyQueueUnavailable, TaskRef, history_request,
+};
+use async_trait::async_trait;
+use base::{Clock, Entropy, cell_of};
+use bytes::Bytes;
+use cluster::{ActivityReservation, MatchingService};
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::key::Key;
+use crate::matcher::{Input, Place, PollerId, Rank, Task};
+use crate::state::{Ask, Effects, Start, State, Step, TaskKey, Work};
+use crate::{Config, Upstream};
+
+/// How long a shard may take to take back a task of a silent sticky queue. After that the
+/// task's own schedule-to-start timer does it.
+const STICKY_RETURN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// A task on its way back to its shard, with its namespace's name.
+type StickyReturn = (String, TaskRef);
+
+pub(crate) struct Inner {
+    pub config: Config,
+    pub upstream: Arc<dyn Upstream>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    origin: Instant,
+    state: Mutex<State>,
+    sticky_returns: mpsc::Sender<StickyReturn>,
+}
+
+/// The way in. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(crate) inner: Arc<Inner>,
+}
+
+/// What must run for the handles to work.
+pub struct Service {
+    handle: Handle,
+    sticky_returns: mpsc::Receiver<StickyReturn>,
+}
+
+impl Service {
+    #[must_use]
+    pub fn new(config: Config, upstream: Arc<dyn Upstream>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let (sender, sticky_returns) = mpsc::channel(config.sticky_returns_waiting_max);
+        let inner = Inner {
+            config,
+            upstream,
+            clock,
+            entropy,
+            origin: Instant::now(),
+            state: Mutex::default(),
+            sticky_returns: sender,
+        };
+        Self { handle: Handle { inner: Arc::new(inner) }, sticky_returns }
+    }
+
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// Runs until `shutdown`; then every poll ends with an empty answer, and new ones are
+    /// refused.
+    pub async fn run(mut self, shutdown: CancellationToken) {
+        let config = &self.handle.inner.config;
+        let mut sweep = tokio::time::interval(config.sweep_interval);
+        sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut membership = self.handle.inner.upstream.membership();
+        let mut membership_lives = true;
+        let mut returning = FuturesUnordered::new();
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.cancelled() => break,
+                changed = membership.changed(), if membership_lives => {
+                    membership_lives = changed.is_ok();
+                    self.handle.disown();
+                }
+                _ = sweep.tick() => self.handle.sweep(),
+                Some(()) = returning.next() => {}
+                Some(task) = self.sticky_returns.recv(), if returning.len() < config.sticky_returns_concurrent_max => {
+                    returning.push(self.handle.return_sticky(task));
+                }
+            }
+        }
+        self.handle.drain();
+    }
+}
+
+#[async_trait]
+impl MatchingService for Handle {
+    async fn call(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
+        let MatchingRequest { namespace_id, namespace, partition, request } = request;
+        let key = || partition.map(Key::from).ok_or_else(|| defect("a request without a partition"));
+        let response = match request.ok_or_else(|| defect("an empty request"))? {
+            Request::Offer(offer) => Response::Offer(self.offer(&key()?, &namespace, offer)),
+            Request::PollWorkflow(poll) => {
+                Response::Body(self.poll(key()?, &namespace, Ask::Workflow(poll), deadline).await?)
+            }
+            Request::PollActivity(poll) => {
+                Response::Body(self.poll(key()?, &namespace, Ask::Activity(poll), deadline).await?)
+            }
+            Request::DispatchQuery(query) => {
+                Response::Query(self.dispatch_query(key()?, &namespace, query, deadline).await?)
+            }
+            Request::RespondQuery(respond) => {
+                self.respond_query(respond)?;
+                Response::Body(Bytes::new())
+            }
+            Request::Describe(describe) => Response::Body(self.describe(&key()?, &describe)),
+            Request::CancelPolls(cancel) => {
+                self.cancel_polls(&namespace_id, &cancel);
+                Response::Body(Bytes::new())
+            }
+        };
+        Ok(MatchingResponse { response: Some(response) })
+    }
+
+    fn reserve_activity_poller(&self, partition: &PartitionKey) -> Option<ActivityReservation> {
+        self.step(&Key::from(partition.clone()), Input::Reserve).reserved
+    }
+}
+
+impl Handle {
+    /// The matcher's time.
+    pub(crate) fn now(&self) -> Duration {
+        self.inner.origin.elapsed()
+    }
+
+    pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
+        self.inner.state.lock().expect("no panic while held")
+    }
+
+    /// Steps a partition, and does or hands on what follows.
+    pub(crate) fn step(&self, key: &Key, input: Step) -> Effects {
+        let now = self.now();
+        let effects = self.lock().step(key, input, now);
+        self.settle(effects)
+    }
+
+    pub(crate) fn settle(&self, mut effects: Effects) -> Effects {
+        for task in effects.unavailable.drain(..) {
+            if self.inner.sticky_returns.try_send(task).is_err() {
+                warn!("too many sticky tasks wait to return; one is left to its schedule-to-start timer");
+            }
+        }
+        effects
+    }
+
+    fn offer(&self, key: &Key, namespace: &str, offer: OfferTasks) -> OfferTasksResponse {
+        if !self.inner.upstream.owns(&key.to_proto()) {
+            return OfferTasksResponse::default();
+        }
+        let now = self.now();
+        let config = &self.inner.config;
+        let mut accepted = 0;
+        let mut unsettled = Vec::new();
+        let mut state = self.lock();
+        if state.draining || state.load(key, namespace, config, now).is_err() {
+            return OfferTasksResponse::default();
+        }
+        for task in offer.tasks {
+            if state.tasks >= config.tasks_max {
+                break;
+            }
+            let place = Place { rank: Rank::DEFAULT, number: state.next_number() };
+            let effects = state.step(key, Input::Offer(start_task(place, task)), now);
+            if effects.refused > 0 {
+                break;
+            }
+            accepted += 1;
+            unsettled.push(effects);
+        }
+        let room = config.tasks_max.saturating_sub(state.tasks);
+        let slot = state.partitions.get_mut(key).expect("it was loaded above");
+        slot.added.add(accepted, now);
+        let credit = u32::try_from(slot.matcher.credit().min(room)).unwrap_or(u32::MAX);
+        drop(state);
+        for effects in unsettled {
+            self.settle(effects);
+        }
+        OfferTasksResponse { accepted, credit }
+    }
+
+    /// A worker goes away: its polls end, and the tasks of its sticky queue return.
+    fn cancel_polls(&self, namespace_id: &str, cancel: &CancelPolls) {
+        let now = self.now();
+        let config = &self.inner.config;
+        let worker = cancel.worker_instance_key.as_str();
+        let sticky = Key::sticky(namespace_id, &cancel.sticky_queue);
+        let mut state = self.lock();
+        if !worker.is_empty() {
+            state.remember_gone_worker(worker, now + config.worker_shutdown_memory, config.worker_shutdowns_max);
+            for (key, poller) in polls_of(&state, namespace_id, worker) {
+                // Ending a poll moves no task, so nothing else follows.
+                state.step(&key, Input::End { poller }, now);
+            }
+        }
+        let effects = state.step(&sticky, Input::WorkerGone, now);
+        drop(state);
+        self.settle(effects);
+    }
+
+    fn sweep(&self) {
+        let now = self.now();
+        let effects = self.lock().sweep(now, self.inner.config.idle_unload);
+        self.settle(effects);
+    }
+
+    /// Closes what has moved to another node. Its shards offer the tasks again there, and
+    /// its pollers find the way by themselves.
+    fn disown(&self) {
+        let keys: Vec<Key> = self.lock().partitions.keys().cloned().collect();
+        let now = self.now();
+        for key in keys.iter().filter(|key| !self.inner.upstream.owns(&key.to_proto())) {
+            debug!(task_queue = key.task_queue, "the partition moved to another node");
+            self.lock().close(key, now);
+        }
+    }
+
+    fn drain(&self) {
+        let now = self.now();
+        let mut state = self.lock();
+        state.draining = true;
+        let keys: Vec<Key> = state.partitions.keys().cloned().collect();
+        for key in &keys {
+            state.close(key, now);
+        }
+    }
+
+    async fn return_sticky(&self, (namespace, task): StickyReturn) {
+        let request = HistoryRequest {
+            namespace_id: task.namespace_id.clone(),
+            namespace,
+            cell: cell_of(&task.namespace_id, &task.workflow_id).index().into(),
+            request: Some(history_request::Request::StickyQueueUnavailable(StickyQueueUnavailable {
+                task: Some(task),
+            })),
+        };
+        let deadline = Instant::now() + STICKY_RETURN_TIMEOUT;
+        if let Err(error) = self.inner.upstream.history(request, deadline).await {
+            debug!(%error, "a sticky task could not be returned; its schedule-to-start timer will do it");
+        }
+    }
+}
+
+fn start_task(place: Place, task: TaskRef) -> Task<TaskKey, Work> {
+    let key =
+        TaskKey::Start { run_id: task.run_id.clone(), scheduled_event_id: task.scheduled_event_id, stamp: task.stamp };
+    Task { place, key, payload: Work::Start(Box::new(Start { task, request_id: None })) }
+}
+
+/// The parked polls of one worker, in all queues of its namespace.
+fn polls_of(state: &State, namespace_id: &str, worker: &str) -> Vec<(Key, PollerId)> {
+    let first = Key { activity: false, sticky: false, ..Key::sticky(namespace_id, "") };
+    let slots = state.partitions.range(first..).take_while(|(key, _)| key.namespace_id == namespace_id);
+    let polls = slots.flat_map(|(key, slot)| slot.matcher.pollers().map(move |(poller, waiter)| (key, poller, waiter)));
+    let of_worker = polls.filter(|(_, _, waiter)| waiter.ask.worker_instance_key() == worker);
+    of_worker.map(|(key, poller, _)| (key.clone(), poller)).collect()
+}
+
+/// A request that our own nodes never send.
+fn defect(what: &str) -> Error {
+    Error::Internal(format!("matching: {what}"))
+}
+
+#[cfg(test)]
+mod tests;
