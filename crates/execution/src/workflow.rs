@@ -1,29 +1,86 @@
-//! One run of a workflow. See `docs/architecture.md` for the map of the files below.
+//! One run of a workflow: what can be asked of it, what follows, and how its state changes.
+//!
+//! Reading order: the contract (`command`, `decision`, `state`), then how a decision is made
+//! (`step`, `apply`), then one machine per file.
+
+#![allow(deprecated, reason = "old workers still send the fields that the protocol calls deprecated")]
 
 mod command;
 mod decision;
 mod state;
 
+mod apply;
+mod deadlines;
+mod draft;
+mod rows;
+mod step;
+mod stored;
+
+mod start;
+mod workflow_task;
+
+mod complete;
+
+mod commands;
+
+mod activity;
+mod buffer;
+mod close;
+mod close_command;
+mod describe;
+mod fire;
+mod marker;
+mod reset_point;
+mod signal;
+mod successor;
+mod timer;
+mod upsert;
+
+pub use apply::apply;
 pub use command::{
     ActivityTarget, CancelActivity, Command, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask,
     FreshIds, Heartbeat, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
 };
 pub use decision::{
-    ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task, WorkflowTaskRef,
-    WorkflowTaskStarted,
+    ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,
+    WorkflowTaskRef, WorkflowTaskStarted,
 };
-pub use state::{RowKey, State};
+pub use rows::RowKey;
+pub use state::{Started, State};
+pub use stored::{Run, WorkflowTask};
 
 use base::Timestamp;
 
 use crate::{Limits, Rejection};
+use step::Step;
+
+#[cfg(test)]
+mod tests;
 
 /// What `command` does to the run: nothing but the returned decision.
-pub fn decide(_state: &State, _command: Command, _now: Timestamp, _limits: &Limits) -> Result<Decision, Rejection> {
-    unimplemented!("core owner")
-}
-
-/// Total: every change that `decide` ever returned can be applied.
-pub fn apply(_state: &mut State, _change: &Change) {
-    unimplemented!("core owner")
+pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) -> Result<Decision, Rejection> {
+    let mut step = Step::new(state, now, limits);
+    buffer::recover(&mut step);
+    let before = step.state.clone();
+    let reply = match command {
+        Command::Start(command) => start::start(&mut step, *command)?,
+        Command::StartWorkflowTask(command) => workflow_task::start(&mut step, &command),
+        Command::CompleteWorkflowTask(command) => complete::complete(&mut step, &before, *command)?,
+        Command::FailWorkflowTask(command) => workflow_task::fail_by_worker(&mut step, *command)?,
+        Command::StartActivityTask(command) => activity::start(&mut step, &command),
+        Command::CompleteActivity(command) => activity::complete(&mut step, *command)?,
+        Command::FailActivity(command) => activity::fail(&mut step, *command)?,
+        Command::CancelActivity(command) => activity::cancel(&mut step, *command)?,
+        Command::Heartbeat(command) => activity::heartbeat(&mut step, *command)?,
+        Command::Signal(request) => signal::signal(&mut step, *request, signal::Delay::Respected)?,
+        Command::SignalSkippingDelay(request) => signal::signal(&mut step, *request, signal::Delay::Skipped)?,
+        Command::RequestCancel(request) => signal::request_cancel(&mut step, *request)?,
+        Command::Terminate(request) => close::terminate(&mut step, *request)?,
+        Command::FireTimers(fresh) => {
+            fire::fire(&mut step, &fresh);
+            Reply::Empty
+        }
+        Command::ClearSticky => workflow_task::clear_sticky(&mut step),
+    };
+    Ok(close::within_limits(state, step, reply))
 }

@@ -173,7 +173,7 @@ pub fn task_timeout(task: Duration, run: Duration, limits: &Limits) -> Duration 
 }
 
 /// `parent_queue` is the queue of the workflow whose command names this queue.
-fn normalize_queue(queue: Option<&mut TaskQueue>, parent_queue: &str, limits: &Limits) -> Result<(), Rejection> {
+pub fn normalize_queue(queue: Option<&mut TaskQueue>, parent_queue: &str, limits: &Limits) -> Result<(), Rejection> {
     let Some(queue) = queue else { return Err(invalid("taskQueue is not set")) };
     if queue.kind() == TaskQueueKind::Unspecified {
         queue.set_kind(TaskQueueKind::Normal);

@@ -20,8 +20,10 @@ pub struct Start {
     pub workflow_id: WorkflowId,
     pub run_id: RunId,
     pub namespace_name: String,
-    /// Also built from a `SignalWithStart` request; a signal follows as its own command.
+    /// Also built from a `SignalWithStart` request.
     pub request: wf::StartWorkflowExecutionRequest,
+    /// The signal of a `SignalWithStart`: its event comes before the first workflow task.
+    pub signal: Option<wf::SignalWorkflowExecutionRequest>,
     /// The closed run this one follows on the same workflow id, if any.
     pub previous_run_id: Option<RunId>,
     /// Closed runs are removed this long after they closed.
@@ -71,7 +73,11 @@ pub struct StartActivityTask {
 /// Which activity a worker's answer is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ActivityTarget {
-    Token { scheduled_event_id: i64, attempt: i32, started_event_id: i64 },
+    Token {
+        scheduled_event_id: i64,
+        attempt: i32,
+        started_event_id: i64,
+    },
     /// The `...ById` calls.
     Id(String),
 }
@@ -113,6 +119,9 @@ pub enum Command {
     CancelActivity(Box<CancelActivity>),
     Heartbeat(Box<Heartbeat>),
     Signal(Box<wf::SignalWorkflowExecutionRequest>),
+    /// The signal of a `SignalWithStart` that found the workflow running: a delay of its
+    /// first workflow task ends.
+    SignalSkippingDelay(Box<wf::SignalWorkflowExecutionRequest>),
     RequestCancel(Box<wf::RequestCancelWorkflowExecutionRequest>),
     Terminate(Box<wf::TerminateWorkflowExecutionRequest>),
     /// A wake-up: does everything whose time has come at `now`, or nothing.

@@ -1,12 +1,18 @@
 //! What a command leads to.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{RunId, Timestamp};
+use temporalio_protos::temporal::api::common::v1::Payloads;
+use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::State;
+use super::state::Started;
+use super::stored;
+use crate::Rejection;
 
 /// The outcome of a command: the changes to replicate, what to do after they are
 /// committed, and the answer to give then.
@@ -41,16 +47,81 @@ pub enum Change {
     Soft(Soft),
 }
 
-/// See the core's own file for the kinds.
+/// Replicated state that history does not show.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Note {
-    Placeholder,
+    /// Who the run is. The first change of every run; the start event follows.
+    Created(Box<stored::Run>),
+    /// An event that waits for the workflow task in progress to end. What it does to the
+    /// state, it does now.
+    Buffered {
+        sequence: u64,
+        event: Box<HistoryEvent>,
+    },
+    /// A buffered event that a command made void (the firing of a timer that was cancelled).
+    Unbuffered {
+        sequence: u64,
+    },
+    /// All buffered events are gone: written next, or void because the run is closed.
+    Flushed {
+        first: u64,
+        next: u64,
+    },
+    SignalRequested {
+        request_id: String,
+    },
+    /// The retry of a failed workflow task: it has no event until it completes.
+    TransientTaskScheduled(stored::WorkflowTask),
+    /// A heartbeat's new task inherits when the first one was scheduled.
+    TaskHeartbeat {
+        original_scheduled_time: u64,
+    },
+    /// An attempt after the first failed or timed out: history shows only the first.
+    TransientTaskFailed {
+        closing: bool,
+    },
+    StickySet {
+        queue: String,
+        schedule_to_start_timeout: Option<prost_types::Duration>,
+    },
+    StickyCleared,
+    /// The task was started in time; should its start be lost, it waits until then again.
+    StickyDeferred {
+        deadline: u64,
+    },
+    ActivityStarted(Box<ActivityStarted>),
+    /// An attempt failed; another follows at `scheduled_time`.
+    ActivityRetried {
+        scheduled_event_id: i64,
+        failed_time: u64,
+        scheduled_time: u64,
+        failure: Option<Box<Failure>>,
+    },
+    /// The time of the next attempt has come.
+    ActivityReady {
+        scheduled_event_id: i64,
+    },
+    ActivityHeartbeat {
+        scheduled_event_id: i64,
+        time: u64,
+        identity: String,
+        details: Option<Payloads>,
+    },
 }
 
-/// See the core's own file for the kinds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ActivityStarted {
+    pub scheduled_event_id: i64,
+    pub time: u64,
+    pub request_id: String,
+    pub identity: String,
+}
+
+/// State of the leader only.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Soft {
-    Placeholder,
+    /// A worker took the workflow task.
+    TaskStarted(Arc<Started>),
 }
 
 /// Done after commit, at least once. `State::tasks` yields the same set again.
@@ -84,7 +155,9 @@ pub struct ActivityTaskRef {
 pub enum Reply {
     #[default]
     Empty,
-    WorkflowStarted { run_id: RunId },
+    WorkflowStarted {
+        run_id: RunId,
+    },
     WorkflowTaskStarted(Box<WorkflowTaskStarted>),
     WorkflowTaskCompleted {
         /// For `return_new_workflow_task`.
@@ -94,9 +167,16 @@ pub enum Reply {
         reset_history_event_id: i64,
     },
     ActivityTaskStarted(Box<ActivityTaskStarted>),
-    Heartbeat { cancel_requested: bool, activity_paused: bool, activity_reset: bool },
+    Heartbeat {
+        cancel_requested: bool,
+        activity_paused: bool,
+        activity_reset: bool,
+    },
     /// The task reference is stale; matching drops it.
     TaskGone,
+    /// The changes are committed, and still the caller gets this error: a refused workflow
+    /// task completion fails the task, an exceeded limit ends the run.
+    Refused(Rejection),
 }
 
 /// A started workflow task, less its history and its token, which the runtime adds.

@@ -1,133 +1,267 @@
 //! The state of one run: a fold over its changes.
+//!
+//! Cloning is cheap: collections are persistent and large values are shared, so that a
+//! decision can work on a scratch copy. Only `apply` mutates it.
+
+use std::sync::Arc;
 
 use base::Timestamp;
-use bytes::Bytes;
-use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
-use temporalio_protos::temporal::api::enums::v1::WorkflowExecutionStatus;
-use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+use temporalio_protos::temporal::api::common::v1::{Memo, SearchAttributes, WorkerVersionStamp, WorkflowExecution};
+use temporalio_protos::temporal::api::enums::v1::{TaskQueueKind, WorkflowExecutionStatus};
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_protos::temporal::api::history::v1::{
+    ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes,
+};
+use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::workflow::v1::ResetPoints;
 
-use super::{Change, Task};
+use super::deadlines::Due;
+use super::decision::{ActivityTaskRef, Task, WorkflowTaskRef};
+use super::stored;
+use crate::policy::duration;
 
-/// One stored row of a run's state, so that a step writes only what it touched.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub enum RowKey {
-    /// Small and rewritten by almost every step.
-    Core,
-    /// The start event's attributes: written once.
-    Start,
-    Activity(i64),
-    Timer(i64),
-    Buffered(u64),
-    SignalRequest(String),
-}
-
-/// Clone is cheap: collections are persistent, large values shared.
+/// See the module.
 #[derive(Clone, PartialEq, Debug)]
 pub struct State {
-    _private: (),
+    pub(crate) core: stored::Core,
+    pub(crate) run: Arc<stored::Run>,
+    /// None: as the run was started.
+    pub(crate) memo: Option<Arc<Memo>>,
+    /// None: as the run was started.
+    pub(crate) search_attributes: Option<Arc<SearchAttributes>>,
+    pub(crate) reset_points: Arc<ResetPoints>,
+    /// By the id of the scheduled event.
+    pub(crate) activities: RedBlackTreeMapSync<i64, Activity>,
+    pub(crate) activity_ids: RedBlackTreeMapSync<Arc<str>, i64>,
+    /// By the id of the started event.
+    pub(crate) timers: RedBlackTreeMapSync<i64, Arc<stored::Timer>>,
+    pub(crate) timer_ids: RedBlackTreeMapSync<Arc<str>, i64>,
+    pub(crate) buffered: RedBlackTreeMapSync<u64, Arc<HistoryEvent>>,
+    pub(crate) signal_requests: RedBlackTreeSetSync<Arc<str>>,
+    /// When timers and activities want to be woken.
+    pub(crate) deadlines: RedBlackTreeSetSync<(Timestamp, Due)>,
+    /// The workflow task is with a worker. Lost with the leader.
+    pub(crate) started: Option<Arc<Started>>,
+}
+
+/// A pending activity.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Activity {
+    pub(crate) input: Arc<ActivityTaskScheduledEventAttributes>,
+    pub(crate) row: Arc<stored::Activity>,
+}
+
+/// The soft state of a workflow task that a worker holds.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Started {
+    pub(crate) started_event_id: i64,
+    pub(crate) request_id: String,
+    pub(crate) identity: String,
+    pub(crate) time: Timestamp,
+    /// `SuggestContinueAsNewReason`s.
+    pub(crate) suggest_continue_as_new: Vec<i32>,
+    pub(crate) history_size_bytes: i64,
+    pub(crate) worker_version: Option<WorkerVersionStamp>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl State {
     /// The state of a run before its first change.
     #[must_use]
     pub fn new() -> Self {
-        unimplemented!("core owner")
-    }
-
-    /// The rows that `change` touched, given the state after it.
-    #[must_use]
-    pub fn touched(&self, _change: &Change) -> Vec<RowKey> {
-        unimplemented!("core owner")
-    }
-
-    /// The stored form of a row; `None` when it must be deleted.
-    #[must_use]
-    pub fn encode_row(&self, _key: &RowKey) -> Option<Bytes> {
-        unimplemented!("core owner")
-    }
-
-    /// Rebuilds the state from all its rows.
-    pub fn decode(_rows: &[(RowKey, Bytes)]) -> Result<Self, prost::DecodeError> {
-        unimplemented!("core owner")
-    }
-
-    /// What still has to be done outside this run. Equal to what the decisions asked for.
-    #[must_use]
-    pub fn tasks(&self) -> Vec<Task> {
-        unimplemented!("core owner")
-    }
-
-    /// When `FireTimers` must be called next for something durable.
-    #[must_use]
-    pub fn deadline(&self) -> Option<Timestamp> {
-        unimplemented!("core owner")
-    }
-
-    /// When `FireTimers` must be called next for soft state (a started workflow task).
-    #[must_use]
-    pub fn soft_deadline(&self) -> Option<Timestamp> {
-        unimplemented!("core owner")
+        Self {
+            core: stored::Core { next_event_id: 1, workflow_task_attempt: 1, ..stored::Core::default() },
+            run: Arc::default(),
+            memo: None,
+            search_attributes: None,
+            reset_points: Arc::default(),
+            activities: RedBlackTreeMapSync::new_sync(),
+            activity_ids: RedBlackTreeMapSync::new_sync(),
+            timers: RedBlackTreeMapSync::new_sync(),
+            timer_ids: RedBlackTreeMapSync::new_sync(),
+            buffered: RedBlackTreeMapSync::new_sync(),
+            signal_requests: RedBlackTreeSetSync::new_sync(),
+            deadlines: RedBlackTreeSetSync::new_sync(),
+            started: None,
+        }
     }
 
     #[must_use]
     pub fn status(&self) -> WorkflowExecutionStatus {
-        unimplemented!("core owner")
+        self.core.status()
     }
 
     #[must_use]
     pub fn execution(&self) -> WorkflowExecution {
-        unimplemented!("core owner")
+        WorkflowExecution { workflow_id: self.run.workflow_id.clone(), run_id: self.run.run_id.clone() }
     }
 
     /// Events below this id are written.
     #[must_use]
     pub fn next_event_id(&self) -> i64 {
-        unimplemented!("core owner")
+        self.core.next_event_id
     }
 
     #[must_use]
     pub fn first_execution_run_id(&self) -> &str {
-        unimplemented!("core owner")
+        &self.start().first_execution_run_id
     }
 
     /// The request id that created this run.
     #[must_use]
     pub fn start_request_id(&self) -> &str {
-        unimplemented!("core owner")
+        &self.run.request_id
     }
 
     /// The run that followed this one (continue-as-new, retry, cron), if any.
     #[must_use]
     pub fn new_execution_run_id(&self) -> Option<&str> {
-        unimplemented!("core owner")
+        Some(self.core.new_execution_run_id.as_str()).filter(|id| !id.is_empty())
     }
 
     /// A closed run may be removed from this time on.
     #[must_use]
     pub fn delete_after(&self) -> Option<Timestamp> {
-        unimplemented!("core owner")
+        let closed = time(self.core.close_time)?;
+        Some(closed + duration::value(self.run.retention.as_ref()))
     }
 
     /// Whether a workflow task is scheduled or started, and whether it is started.
     #[must_use]
     pub fn pending_workflow_task(&self) -> Option<bool> {
-        unimplemented!("core owner")
+        self.core.workflow_task.as_ref().filter(|_| self.is_running()).map(|_| self.started.is_some())
     }
 
     /// The sticky queue and its normal queue, for a query: `(sticky, normal)`.
     #[must_use]
     pub fn query_queues(&self) -> (Option<String>, String) {
-        unimplemented!("core owner")
+        (self.is_sticky().then(|| self.core.sticky_queue.clone()), self.normal_queue().to_owned())
     }
 
-    /// The events of a started workflow task that are not written yet.
+    /// What still has to be done outside this run. Equal to what the decisions asked for.
     #[must_use]
-    pub fn unwritten_tail(&self) -> Vec<temporalio_protos::temporal::api::history::v1::HistoryEvent> {
-        unimplemented!("core owner")
+    pub fn tasks(&self) -> Vec<Task> {
+        let workflow = self.workflow_task_ref().map(Task::Workflow);
+        let activities = self.activities.keys().filter_map(|id| self.activity_task_ref(*id)).map(Task::Activity);
+        workflow.into_iter().chain(activities).collect()
     }
 
+    /// A worker saw this run once, so that a query can be answered.
     #[must_use]
-    pub fn describe(&self) -> wf::DescribeWorkflowExecutionResponse {
-        unimplemented!("core owner")
+    pub fn completed_any_workflow_task(&self) -> bool {
+        self.core.last_completed_task_started_event_id != 0
     }
+
+    /// Attempt of the pending or of the next workflow task, from 1.
+    #[must_use]
+    pub fn workflow_task_attempt(&self) -> i32 {
+        self.core.workflow_task_attempt
+    }
+
+    /// What a poll response for a query needs.
+    #[must_use]
+    pub fn workflow_type(&self) -> &str {
+        self.start().workflow_type.as_ref().map_or("", |kind| &kind.name)
+    }
+
+    /// Id of the last event that a sticky worker has in its cache.
+    #[must_use]
+    pub fn previous_started_event_id(&self) -> i64 {
+        self.core.last_completed_task_started_event_id
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.status() == WorkflowExecutionStatus::Running
+    }
+
+    pub(crate) fn start(&self) -> &WorkflowExecutionStartedEventAttributes {
+        match self.run.start_event.as_ref().and_then(|event| event.attributes.as_ref()) {
+            Some(Attributes::WorkflowExecutionStartedEventAttributes(start)) => start,
+            _ => panic!("a run has its start event before anything asks for it"),
+        }
+    }
+
+    pub(crate) fn start_time(&self) -> Timestamp {
+        let event = self.run.start_event.as_ref().and_then(|event| event.event_time.as_ref());
+        event.map_or(Timestamp::ZERO, Timestamp::from_proto)
+    }
+
+    /// When the first workflow task may run: later than the start with a delay or a cron.
+    pub(crate) fn execution_time(&self) -> Timestamp {
+        self.start_time() + duration::value(self.start().first_workflow_task_backoff.as_ref())
+    }
+
+    pub(crate) fn memo(&self) -> Option<&Memo> {
+        self.memo.as_deref().or_else(|| self.start().memo.as_ref())
+    }
+
+    pub(crate) fn search_attributes(&self) -> Option<&SearchAttributes> {
+        self.search_attributes.as_deref().or_else(|| self.start().search_attributes.as_ref())
+    }
+
+    pub(crate) fn is_sticky(&self) -> bool {
+        !self.core.sticky_queue.is_empty()
+    }
+
+    pub(crate) fn normal_queue(&self) -> &str {
+        self.start().task_queue.as_ref().map_or("", |queue| &queue.name)
+    }
+
+    /// The queue that the next workflow task is offered on.
+    pub(crate) fn current_queue(&self) -> TaskQueue {
+        if self.is_sticky() {
+            TaskQueue {
+                name: self.core.sticky_queue.clone(),
+                kind: TaskQueueKind::Sticky.into(),
+                normal_name: self.normal_queue().to_owned(),
+            }
+        } else {
+            normal_queue(self.normal_queue())
+        }
+    }
+
+    /// The first workflow task still waits for its time.
+    pub(crate) fn in_first_task_backoff(&self) -> bool {
+        self.core.first_task_time != 0 && !self.core.had_workflow_task
+    }
+
+    pub(crate) fn workflow_task_ref(&self) -> Option<WorkflowTaskRef> {
+        let task = self.core.workflow_task.as_ref().filter(|_| self.is_running() && self.started.is_none())?;
+        let queue = self.current_queue();
+        Some(WorkflowTaskRef {
+            task_queue: queue.name,
+            normal_queue: Some(queue.normal_name).filter(|name| !name.is_empty()),
+            scheduled_event_id: task.scheduled_event_id,
+            stamp: self.core.workflow_task_stamp,
+            scheduled_time: Timestamp::from_nanos(task.scheduled_time),
+        })
+    }
+
+    pub(crate) fn activity_task_ref(&self, scheduled_event_id: i64) -> Option<ActivityTaskRef> {
+        let activity = self.activities.get(&scheduled_event_id).filter(|_| self.is_running())?;
+        if !activity.row.ready || activity.row.started_time != 0 {
+            return None;
+        }
+        Some(ActivityTaskRef {
+            task_queue: activity.input.task_queue.as_ref().map_or_else(String::new, |queue| queue.name.clone()),
+            scheduled_event_id,
+            stamp: activity.row.stamp,
+            scheduled_time: Timestamp::from_nanos(activity.row.scheduled_time),
+        })
+    }
+}
+
+pub(crate) fn normal_queue(name: &str) -> TaskQueue {
+    TaskQueue { name: name.to_owned(), kind: TaskQueueKind::Normal.into(), normal_name: String::new() }
+}
+
+/// A stored time; 0 is none.
+pub(crate) fn time(nanos: u64) -> Option<Timestamp> {
+    (nanos != 0).then(|| Timestamp::from_nanos(nanos))
 }

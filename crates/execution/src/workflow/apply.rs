@@ -1,0 +1,296 @@
+//! The only place that changes a [`State`]. Total: it never refuses, never asks for the time.
+
+use std::sync::Arc;
+
+use prost::Message;
+use temporalio_protos::temporal::api::enums::v1::{
+    TaskQueueKind, TimeoutType, WorkflowExecutionStatus as Status, WorkflowTaskFailedCause,
+};
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes};
+
+use super::decision::ActivityStarted;
+use super::stored;
+use super::{Change, Note, Soft, State, activity, reset_point, timer, upsert};
+use crate::policy::duration;
+
+/// Total: every change that `decide` ever returned can be applied.
+pub fn apply(state: &mut State, change: &Change) {
+    match change {
+        Change::Event(event) => apply_event(state, event),
+        Change::Note(note) => apply_note(state, note),
+        Change::Soft(Soft::TaskStarted(started)) => state.started = Some(Arc::clone(started)),
+    }
+}
+
+fn apply_event(state: &mut State, event: &HistoryEvent) {
+    assert_eq!(event.event_id, state.core.next_event_id, "events are applied in order, each once");
+    state.core.next_event_id += 1;
+    let bytes = event.encoded_len();
+    // The tag and the length that the event has inside of a `History` message.
+    state.core.history_size_bytes += (bytes + 1 + prost::length_delimiter_len(bytes)) as u64;
+    let Some(attributes) = &event.attributes else { return };
+    if is_transition(attributes) {
+        state.core.state_transition_count += 1;
+    }
+    apply_workflow_event(state, event, attributes);
+    apply_task_event(state, event, attributes);
+    apply_item_event(state, event, attributes);
+    apply_at_once(state, attributes);
+}
+
+/// What an event does the moment it happens, even when it is buffered. Idempotent, because a
+/// buffered event is applied again when it is written.
+fn apply_at_once(state: &mut State, attributes: &Attributes) {
+    use Attributes as A;
+    match attributes {
+        A::ActivityTaskCompletedEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
+        A::ActivityTaskFailedEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
+        A::ActivityTaskTimedOutEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
+        A::ActivityTaskCanceledEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
+        A::TimerFiredEventAttributes(a) => timer::remove(state, a.started_event_id),
+        A::WorkflowExecutionCancelRequestedEventAttributes(_) => state.core.cancel_requested = true,
+        _ => {}
+    }
+}
+
+/// The run as a whole.
+fn apply_workflow_event(state: &mut State, event: &HistoryEvent, attributes: &Attributes) {
+    use Attributes as A;
+    match attributes {
+        A::WorkflowExecutionStartedEventAttributes(a) => {
+            Arc::make_mut(&mut state.run).start_event = Some(event.clone());
+            state.core.set_status(Status::Running);
+            state.core.most_recent_worker_version_stamp.clone_from(&a.source_version_stamp);
+            if !duration::value(a.first_workflow_task_backoff.as_ref()).is_zero() {
+                state.core.first_task_time = state.execution_time().as_nanos();
+            }
+            reset_point::inherit(state, event);
+        }
+        A::WorkflowExecutionCompletedEventAttributes(a) => {
+            close(state, event, Status::Completed, &a.new_execution_run_id);
+        }
+        A::WorkflowExecutionFailedEventAttributes(a) => close(state, event, Status::Failed, &a.new_execution_run_id),
+        A::WorkflowExecutionTimedOutEventAttributes(a) => {
+            close(state, event, Status::TimedOut, &a.new_execution_run_id);
+        }
+        A::WorkflowExecutionCanceledEventAttributes(_) => close(state, event, Status::Canceled, ""),
+        A::WorkflowExecutionTerminatedEventAttributes(_) => close(state, event, Status::Terminated, ""),
+        A::WorkflowExecutionContinuedAsNewEventAttributes(a) => {
+            close(state, event, Status::ContinuedAsNew, &a.new_execution_run_id);
+        }
+        A::WorkflowExecutionSignaledEventAttributes(_) => state.core.signal_count += 1,
+        A::UpsertWorkflowSearchAttributesEventAttributes(a) => upsert::search_attributes(state, a),
+        A::WorkflowPropertiesModifiedEventAttributes(a) => upsert::memo(state, a),
+        _ => {}
+    }
+}
+
+/// The workflow task.
+fn apply_task_event(state: &mut State, event: &HistoryEvent, attributes: &Attributes) {
+    use Attributes as A;
+    match attributes {
+        A::WorkflowTaskScheduledEventAttributes(a) => task_scheduled(state, event, a),
+        A::WorkflowTaskCompletedEventAttributes(a) => {
+            end_task(state);
+            state.core.workflow_task_attempt = 1;
+            state.core.workflow_task_attempts_since_success = 0;
+            state.core.last_completed_task_started_event_id = a.started_event_id;
+            state.core.most_recent_worker_version_stamp.clone_from(&a.worker_version);
+            state.core.worker_deployment_name.clone_from(&a.worker_deployment_name);
+            reset_point::add(state, event, a);
+        }
+        A::WorkflowTaskFailedEventAttributes(a) => {
+            fail_task(state, true);
+            match a.cause() {
+                WorkflowTaskFailedCause::ResetWorkflow | WorkflowTaskFailedCause::FailoverCloseCommand => {
+                    state.core.workflow_task_attempt = 1;
+                }
+                WorkflowTaskFailedCause::UnhandledCommand => state.core.close_attempted = true,
+                _ => {}
+            }
+        }
+        A::WorkflowTaskTimedOutEventAttributes(a) => {
+            fail_task(state, a.timeout_type() != TimeoutType::ScheduleToStart);
+        }
+        _ => {}
+    }
+}
+
+/// Activities and timers that a command creates or changes.
+fn apply_item_event(state: &mut State, event: &HistoryEvent, attributes: &Attributes) {
+    use Attributes as A;
+    match attributes {
+        A::ActivityTaskScheduledEventAttributes(a) => activity::insert(state, event, a),
+        A::ActivityTaskCancelRequestedEventAttributes(a) => {
+            activity::update(state, a.scheduled_event_id, |row| row.cancel_requested_event_id = event.event_id);
+        }
+        A::TimerStartedEventAttributes(a) => timer::insert(state, event, a),
+        A::TimerCanceledEventAttributes(a) => timer::remove(state, a.started_event_id),
+        _ => {}
+    }
+}
+
+fn apply_note(state: &mut State, note: &Note) {
+    match note {
+        Note::Created(run) => state.run = Arc::new((**run).clone()),
+        Note::Buffered { sequence, event } => {
+            state.buffered.insert_mut(*sequence, Arc::new((**event).clone()));
+            state.core.next_buffered = sequence + 1;
+            if let Some(attributes) = &event.attributes {
+                apply_at_once(state, attributes);
+            }
+        }
+        Note::Unbuffered { sequence } => {
+            state.buffered.remove_mut(sequence);
+        }
+        Note::Flushed { first, next } => {
+            for sequence in *first..*next {
+                state.buffered.remove_mut(&sequence);
+            }
+        }
+        Note::SignalRequested { request_id } => state.signal_requests.insert_mut(request_id.as_str().into()),
+        Note::TransientTaskScheduled(task) => schedule_task(state, *task),
+        Note::TaskHeartbeat { original_scheduled_time } => {
+            if let Some(task) = &mut state.core.workflow_task {
+                task.original_scheduled_time = *original_scheduled_time;
+            }
+        }
+        Note::TransientTaskFailed { closing } => {
+            fail_task(state, true);
+            state.core.close_attempted = *closing;
+        }
+        Note::StickySet { queue, schedule_to_start_timeout } => {
+            state.core.sticky_queue.clone_from(queue);
+            state.core.sticky_schedule_to_start_timeout = *schedule_to_start_timeout;
+        }
+        Note::StickyCleared => clear_sticky(state),
+        Note::StickyDeferred { deadline } => {
+            if let Some(task) = &mut state.core.workflow_task {
+                task.schedule_to_start_deadline = *deadline;
+            }
+        }
+        Note::ActivityStarted(started) => apply_activity_started(state, started),
+        Note::ActivityRetried { scheduled_event_id, failed_time, scheduled_time, failure } => {
+            activity::update(state, *scheduled_event_id, |row| {
+                row.attempt += 1;
+                row.stamp += 1;
+                row.ready = false;
+                row.started_time = 0;
+                row.request_id.clear();
+                row.scheduled_time = *scheduled_time;
+                row.last_attempt_complete_time = *failed_time;
+                row.last_worker_identity = std::mem::take(&mut row.started_identity);
+                row.last_failure = failure.as_deref().cloned();
+            });
+        }
+        Note::ActivityReady { scheduled_event_id } => {
+            activity::update(state, *scheduled_event_id, |row| row.ready = true);
+        }
+        Note::ActivityHeartbeat { scheduled_event_id, time, identity, details } => {
+            activity::update(state, *scheduled_event_id, |row| {
+                row.last_heartbeat_time = *time;
+                row.last_heartbeat_details.clone_from(details);
+                if !identity.is_empty() {
+                    row.last_worker_identity.clone_from(identity);
+                }
+            });
+        }
+    }
+}
+
+fn apply_activity_started(state: &mut State, started: &ActivityStarted) {
+    state.core.state_transition_count += 1;
+    activity::update(state, started.scheduled_event_id, |row| {
+        row.started_time = started.time;
+        row.request_id.clone_from(&started.request_id);
+        row.started_identity.clone_from(&started.identity);
+    });
+}
+
+fn task_scheduled(state: &mut State, event: &HistoryEvent, attributes: &WorkflowTaskScheduledEventAttributes) {
+    let scheduled = event.event_time.as_ref().map_or(base::Timestamp::ZERO, base::Timestamp::from_proto);
+    let sticky = attributes.task_queue.as_ref().is_some_and(|queue| queue.kind() == TaskQueueKind::Sticky);
+    let sticky = sticky.then(|| duration::timeout(state.core.sticky_schedule_to_start_timeout.as_ref())).flatten();
+    state.core.workflow_task_attempt = attributes.attempt;
+    schedule_task(
+        state,
+        stored::WorkflowTask {
+            scheduled_event_id: event.event_id,
+            scheduled_time: scheduled.as_nanos(),
+            original_scheduled_time: scheduled.as_nanos(),
+            start_to_close_timeout: attributes.start_to_close_timeout,
+            transient: false,
+            schedule_to_start_deadline: sticky.map_or(0, |timeout| (scheduled + timeout).as_nanos()),
+        },
+    );
+}
+
+fn schedule_task(state: &mut State, task: stored::WorkflowTask) {
+    state.core.workflow_task = Some(task);
+    state.core.workflow_task_stamp += 1;
+    state.core.had_workflow_task = true;
+    state.core.first_task_time = 0;
+}
+
+/// No workflow task is pending any more.
+fn end_task(state: &mut State) {
+    state.core.workflow_task = None;
+    state.core.close_attempted = false;
+    state.started = None;
+}
+
+/// A task on a sticky queue that fails is tried again on the normal queue as the first
+/// attempt: the worker's cache is to blame before the code is.
+fn fail_task(state: &mut State, counts: bool) {
+    end_task(state);
+    let counts = counts && !state.is_sticky();
+    clear_sticky(state);
+    if counts {
+        state.core.workflow_task_attempt += 1;
+        state.core.workflow_task_attempts_since_success += 1;
+    } else {
+        state.core.workflow_task_attempt = 1;
+    }
+}
+
+fn clear_sticky(state: &mut State) {
+    state.core.sticky_queue.clear();
+    state.core.sticky_schedule_to_start_timeout = None;
+    if let Some(task) = &mut state.core.workflow_task {
+        task.schedule_to_start_deadline = 0;
+        // Offered on another queue: references to the old one are stale.
+        state.core.workflow_task_stamp += 1;
+    }
+}
+
+fn close(state: &mut State, event: &HistoryEvent, status: Status, new_execution_run_id: &str) {
+    state.core.set_status(status);
+    state.core.close_time = event.event_time.as_ref().map_or(0, |t| base::Timestamp::from_proto(t).as_nanos());
+    new_execution_run_id.clone_into(&mut state.core.new_execution_run_id);
+    // A task that nobody took stays visible in the description of the closed run.
+    state.started = None;
+    clear_sticky(state);
+}
+
+/// The events that stand for one transaction of the incumbent, for the count that users see.
+fn is_transition(attributes: &Attributes) -> bool {
+    use Attributes as A;
+    matches!(
+        attributes,
+        A::WorkflowExecutionStartedEventAttributes(_)
+            | A::WorkflowExecutionTimedOutEventAttributes(_)
+            | A::WorkflowExecutionTerminatedEventAttributes(_)
+            | A::WorkflowExecutionSignaledEventAttributes(_)
+            | A::WorkflowExecutionCancelRequestedEventAttributes(_)
+            | A::WorkflowTaskStartedEventAttributes(_)
+            | A::WorkflowTaskCompletedEventAttributes(_)
+            | A::WorkflowTaskFailedEventAttributes(_)
+            | A::WorkflowTaskTimedOutEventAttributes(_)
+            | A::ActivityTaskCompletedEventAttributes(_)
+            | A::ActivityTaskFailedEventAttributes(_)
+            | A::ActivityTaskTimedOutEventAttributes(_)
+            | A::ActivityTaskCanceledEventAttributes(_)
+            | A::TimerFiredEventAttributes(_)
+    )
+}

@@ -1,0 +1,123 @@
+//! How a run ends other than by its worker's command.
+//!
+//! ```text
+//!  running ──Terminate──▶ terminated      (NotFound when closed)
+//!          ──too large──▶ terminated      by the server
+//!          ──its time───▶ timed out       (+ a new run by retry policy or cron)
+//! ```
+//! A workflow task that a worker holds fails first (ForceCloseCommand), and what was buffered
+//! behind it is written before the closing event.
+
+use temporalio_protos::temporal::api::enums::v1::{
+    ContinueAsNewInitiator as Initiator, RetryState, WorkflowTaskFailedCause,
+};
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_protos::temporal::api::history::v1::{
+    WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes,
+};
+use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+
+use super::command::FreshIds;
+use super::draft::draft;
+use super::step::Step;
+use super::successor::{self, Successor};
+use super::{Decision, Reply, State, workflow_task};
+use crate::Rejection;
+use crate::policy::failure;
+
+pub(crate) const HISTORY_SIZE_EXCEEDS_LIMIT: &str = "Workflow history size exceeds limit.";
+pub(crate) const HISTORY_COUNT_EXCEEDS_LIMIT: &str = "Workflow history count exceeds limit.";
+
+pub(crate) fn completed() -> Rejection {
+    Rejection::NotFound("workflow execution already completed".into())
+}
+
+/// A request may name the chain of runs that it is meant for.
+pub(crate) fn check_chain(step: &Step<'_>, first_execution_run_id: &str) -> Result<(), Rejection> {
+    if first_execution_run_id.is_empty() || first_execution_run_id == step.state.first_execution_run_id() {
+        return Ok(());
+    }
+    Err(Rejection::NotFound("workflow execution not found".into()))
+}
+
+/// `TerminateWorkflowExecution`.
+pub(crate) fn terminate(
+    step: &mut Step<'_>,
+    request: wf::TerminateWorkflowExecutionRequest,
+) -> Result<Reply, Rejection> {
+    if !step.state.is_running() {
+        return Err(completed());
+    }
+    check_chain(step, &request.first_execution_run_id)?;
+    workflow_task::fail_by_server(step, WorkflowTaskFailedCause::ForceCloseCommand);
+    let attributes =
+        Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes {
+            reason: request.reason,
+            details: request.details,
+            identity: request.identity,
+        });
+    let mut event = draft(step.now, attributes);
+    event.links = request.links;
+    step.write(event);
+    Ok(Reply::Empty)
+}
+
+/// The server gives up on the run.
+pub(crate) fn terminate_by_server(step: &mut Step<'_>, reason: String) {
+    workflow_task::fail_by_server(step, WorkflowTaskFailedCause::ForceCloseCommand);
+    write_terminated(step, reason);
+}
+
+pub(crate) fn write_terminated(step: &mut Step<'_>, reason: String) {
+    step.event(Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes {
+        reason,
+        details: None,
+        identity: workflow_task::SERVER_IDENTITY.to_owned(),
+    }));
+}
+
+/// The run or the chain of runs is out of time.
+pub(crate) fn time_out(step: &mut Step<'_>, fresh: &FreshIds) {
+    let failure = failure::workflow_timeout();
+    let expired = step.state.execution_expiration().is_some_and(|time| time <= step.now);
+    let (retry_state, successor) =
+        if expired { (RetryState::Timeout, None) } else { successor::after_failure(step, &failure) };
+    workflow_task::fail_by_server(step, WorkflowTaskFailedCause::ForceCloseCommand);
+    let before = step.state.clone();
+    let new_execution_run_id = if successor.is_some() { fresh.run_id.as_str().to_owned() } else { String::new() };
+    step.event(Attributes::WorkflowExecutionTimedOutEventAttributes(WorkflowExecutionTimedOutEventAttributes {
+        retry_state: retry_state.into(),
+        new_execution_run_id,
+    }));
+    if let Some(Successor { initiator, backoff }) = successor {
+        // A run that timed out has no result of its own: the chain keeps the last one.
+        let last_completion_result = before.start().last_completion_result.clone();
+        let last_completion_result = if initiator == Initiator::Unspecified { None } else { last_completion_result };
+        successor::retry_or_cron(
+            step,
+            &before,
+            successor::Next { initiator, backoff, failure: Some(failure), last_completion_result },
+            fresh,
+        );
+    }
+}
+
+/// The decision, unless it would make the history larger than allowed: then the run is
+/// terminated instead and the caller learns why.
+pub(crate) fn within_limits(before: &State, step: Step<'_>, reply: Reply) -> Decision {
+    let core = &step.state.core;
+    let reason = if !step.state.is_running() {
+        None
+    } else if core.history_size_bytes > step.limits.history_size_bytes_max as u64 {
+        Some(HISTORY_SIZE_EXCEEDS_LIMIT)
+    } else if core.next_event_id - 1 > step.limits.history_events_max {
+        Some(HISTORY_COUNT_EXCEEDS_LIMIT)
+    } else {
+        None
+    };
+    let Some(reason) = reason else { return step.finish(reply) };
+    let mut step = Step::new(before, step.now, step.limits);
+    super::buffer::recover(&mut step);
+    terminate_by_server(&mut step, reason.to_owned());
+    step.finish(Reply::Refused(Rejection::InvalidArgument(reason.to_owned())))
+}

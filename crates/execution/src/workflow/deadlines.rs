@@ -1,0 +1,114 @@
+//! When a run wants to be woken.
+//!
+//! Timers and activities keep an ordered index in the state; what there is only one of (the
+//! run's own timeouts, the first task's delay, the sticky queue) is computed. Only durable
+//! state counts, so that a timer row written by a leader is right for the next one too; the
+//! single deadline of soft state is apart.
+
+use base::Timestamp;
+use prost_types::Timestamp as Proto;
+
+use super::State;
+use super::state::{Activity, time};
+use crate::policy::duration;
+
+/// What is due. The order breaks ties of time: what a worker waits for comes before what
+/// ends the run.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Due {
+    /// The first workflow task's delay is over.
+    FirstTask,
+    /// The user timer with this started event id.
+    Timer(i64),
+    /// The activity with this scheduled event id.
+    Activity(i64, ActivityDue),
+    /// Nobody picked the workflow task up from the sticky queue.
+    StickyTask,
+    /// The worker that holds the workflow task is silent.
+    WorkflowTask,
+    /// The run or the execution has run out of time.
+    Run,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum ActivityDue {
+    /// The next attempt may be offered.
+    Ready,
+    StartToClose,
+    ScheduleToStart,
+    ScheduleToClose,
+    Heartbeat,
+}
+
+impl State {
+    /// When `FireTimers` must be called next for something durable; for a closed run, when it
+    /// may be removed.
+    #[must_use]
+    pub fn deadline(&self) -> Option<Timestamp> {
+        if self.is_running() { self.durable_due().map(|(time, _)| time) } else { self.delete_after() }
+    }
+
+    /// When `FireTimers` must be called next for soft state (a started workflow task).
+    #[must_use]
+    pub fn soft_deadline(&self) -> Option<Timestamp> {
+        let started = self.started.as_ref()?;
+        let task = self.core.workflow_task.as_ref()?;
+        Some(started.time + duration::value(task.start_to_close_timeout.as_ref()))
+    }
+
+    /// The earliest thing to do, soft state included.
+    pub(crate) fn next_due(&self) -> Option<(Timestamp, Due)> {
+        let soft = self.soft_deadline().map(|time| (time, Due::WorkflowTask));
+        [soft, self.durable_due()].into_iter().flatten().min()
+    }
+
+    fn durable_due(&self) -> Option<(Timestamp, Due)> {
+        let first_task = time(self.core.first_task_time).map(|time| (time, Due::FirstTask));
+        let sticky = self.core.workflow_task.as_ref().and_then(|task| time(task.schedule_to_start_deadline));
+        let sticky = sticky.map(|time| (time, Due::StickyTask));
+        let run = self.run_expiration().map(|time| (time, Due::Run));
+        [first_task, sticky, run, self.deadlines.first().copied()].into_iter().flatten().min()
+    }
+
+    /// When the run times out: its own timeout counts from the first workflow task's time,
+    /// and the whole chain of runs may end earlier.
+    pub(crate) fn run_expiration(&self) -> Option<Timestamp> {
+        let run = duration::timeout(self.start().workflow_run_timeout.as_ref());
+        let run = run.map(|timeout| self.execution_time() + timeout);
+        [run, self.execution_expiration()].into_iter().flatten().min()
+    }
+
+    /// When the chain of runs times out.
+    pub(crate) fn execution_expiration(&self) -> Option<Timestamp> {
+        self.start().workflow_execution_expiration_time.as_ref().and_then(set_time)
+    }
+}
+
+/// An absent or zero time is none.
+fn set_time(value: &Proto) -> Option<Timestamp> {
+    Some(Timestamp::from_proto(value)).filter(|time| *time != Timestamp::ZERO)
+}
+
+impl Activity {
+    /// Everything this activity waits for.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (Timestamp, ActivityDue)> + use<> {
+        let row = &self.row;
+        let scheduled = Timestamp::from_nanos(row.scheduled_time);
+        let after = |from: Option<Timestamp>, timeout| Some(from? + duration::timeout(timeout)?);
+        let started = time(row.started_time);
+        let waiting = started.is_none().then_some(scheduled);
+        let alive = started.map(|started| started.max(Timestamp::from_nanos(row.last_heartbeat_time)));
+        [
+            (waiting.filter(|_| !row.ready), ActivityDue::Ready),
+            (after(started, self.input.start_to_close_timeout.as_ref()), ActivityDue::StartToClose),
+            (after(waiting, self.input.schedule_to_start_timeout.as_ref()), ActivityDue::ScheduleToStart),
+            (
+                after(time(row.first_scheduled_time), self.input.schedule_to_close_timeout.as_ref()),
+                ActivityDue::ScheduleToClose,
+            ),
+            (after(alive, self.input.heartbeat_timeout.as_ref()), ActivityDue::Heartbeat),
+        ]
+        .into_iter()
+        .filter_map(|(time, due)| Some((time?, due)))
+    }
+}

@@ -1,0 +1,156 @@
+//! What a client sees of a run, besides its history.
+
+use base::Timestamp;
+use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
+use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
+use temporalio_protos::temporal::api::enums::v1::{EventType, PendingActivityState, PendingWorkflowTaskState};
+use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::workflow::v1::{
+    PendingActivityInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
+    WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+};
+use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecutionResponse;
+
+use super::State;
+use super::state::{Activity, normal_queue, time};
+use crate::policy::duration;
+
+impl State {
+    #[must_use]
+    pub fn describe(&self) -> DescribeWorkflowExecutionResponse {
+        let start = self.start();
+        let user_metadata = self.run.start_event.as_ref().and_then(|event| event.user_metadata.clone());
+        DescribeWorkflowExecutionResponse {
+            execution_config: Some(WorkflowExecutionConfig {
+                task_queue: Some(normal_queue(self.normal_queue())),
+                workflow_execution_timeout: start.workflow_execution_timeout,
+                workflow_run_timeout: start.workflow_run_timeout,
+                default_workflow_task_timeout: start.workflow_task_timeout,
+                user_metadata,
+            }),
+            workflow_execution_info: Some(self.info()),
+            pending_activities: self.activities.values().map(pending_activity).collect(),
+            pending_workflow_task: self.pending_task(),
+            workflow_extended_info: Some(self.extended_info()),
+            ..DescribeWorkflowExecutionResponse::default()
+        }
+    }
+
+    /// What visibility knows of this run.
+    #[must_use]
+    pub fn info(&self) -> WorkflowExecutionInfo {
+        let start = self.start();
+        let closed = time(self.core.close_time);
+        let root = start.root_workflow_execution.clone().unwrap_or_else(|| self.execution());
+        let parent = start.parent_workflow_execution.clone();
+        WorkflowExecutionInfo {
+            execution: Some(self.execution()),
+            r#type: Some(WorkflowType { name: self.workflow_type().to_owned() }),
+            start_time: Some(self.start_time().to_proto()),
+            close_time: closed.map(Timestamp::to_proto),
+            status: self.status().into(),
+            history_length: self.core.next_event_id - 1,
+            parent_namespace_id: start.parent_workflow_namespace_id.clone(),
+            parent_execution: parent.filter(|parent: &WorkflowExecution| !parent.run_id.is_empty()),
+            execution_time: Some(self.execution_time().to_proto()),
+            memo: Some(self.memo().cloned().unwrap_or_default()),
+            search_attributes: Some(self.search_attributes().cloned().unwrap_or_default()),
+            auto_reset_points: (!self.reset_points.points.is_empty()).then(|| (*self.reset_points).clone()),
+            task_queue: self.normal_queue().to_owned(),
+            state_transition_count: self.core.state_transition_count,
+            history_size_bytes: i64::try_from(self.core.history_size_bytes).unwrap_or(i64::MAX),
+            most_recent_worker_version_stamp: self.core.most_recent_worker_version_stamp.clone(),
+            execution_duration: closed.map(|closed| duration::proto(closed.since(self.execution_time()))),
+            root_execution: Some(root),
+            first_run_id: self.first_execution_run_id().to_owned(),
+            worker_deployment_name: self.core.worker_deployment_name.clone(),
+            priority: start.priority.clone(),
+            ..WorkflowExecutionInfo::default()
+        }
+    }
+
+    fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
+        let mut info = WorkflowExecutionExtendedInfo {
+            execution_expiration_time: self.start().workflow_execution_expiration_time,
+            run_expiration_time: self.run_expiration().map(Timestamp::to_proto),
+            cancel_requested: self.core.cancel_requested,
+            original_start_time: Some(self.start_time().to_proto()),
+            ..WorkflowExecutionExtendedInfo::default()
+        };
+        let created =
+            RequestIdInfo { event_type: EventType::WorkflowExecutionStarted.into(), event_id: 1, buffered: false };
+        info.request_id_infos.insert(self.run.request_id.clone(), created);
+        info
+    }
+
+    fn pending_task(&self) -> Option<PendingWorkflowTaskInfo> {
+        let task = self.core.workflow_task.as_ref()?;
+        let state = match self.started {
+            Some(_) => PendingWorkflowTaskState::Started,
+            None => PendingWorkflowTaskState::Scheduled,
+        };
+        Some(PendingWorkflowTaskInfo {
+            state: state.into(),
+            scheduled_time: time(task.scheduled_time).map(Timestamp::to_proto),
+            original_scheduled_time: time(task.original_scheduled_time).map(Timestamp::to_proto),
+            started_time: self.started.as_ref().map(|started| started.time.to_proto()),
+            attempt: self.core.workflow_task_attempt,
+        })
+    }
+}
+
+fn pending_activity(activity: &Activity) -> PendingActivityInfo {
+    let Activity { input, row } = activity;
+    let at = |nanos| time(nanos).map(Timestamp::to_proto);
+    let state = if row.cancel_requested_event_id != 0 {
+        PendingActivityState::CancelRequested
+    } else if row.started_time != 0 {
+        PendingActivityState::Started
+    } else {
+        PendingActivityState::Scheduled
+    };
+    let waits = state == PendingActivityState::Scheduled && !row.ready;
+    let queue = input.task_queue.as_ref().map_or("", |queue| &queue.name);
+    let policy = input.retry_policy.clone().unwrap_or_default();
+    let expiration = duration::timeout(input.schedule_to_close_timeout.as_ref())
+        .map(|timeout| Timestamp::from_nanos(row.first_scheduled_time) + timeout);
+    let interval =
+        Timestamp::from_nanos(row.scheduled_time).since(Timestamp::from_nanos(row.last_attempt_complete_time));
+    let last_worker = if row.started_identity.is_empty() { &row.last_worker_identity } else { &row.started_identity };
+    PendingActivityInfo {
+        activity_id: input.activity_id.clone(),
+        activity_type: input.activity_type.clone(),
+        state: state.into(),
+        heartbeat_details: time(row.last_heartbeat_time).and(row.last_heartbeat_details.clone()),
+        last_heartbeat_time: at(row.last_heartbeat_time),
+        last_started_time: at(row.started_time),
+        attempt: row.attempt,
+        maximum_attempts: policy.maximum_attempts,
+        scheduled_time: at(row.scheduled_time),
+        expiration_time: expiration.map(Timestamp::to_proto),
+        last_failure: row.last_failure.clone(),
+        last_worker_identity: last_worker.clone(),
+        current_retry_interval: waits.then(|| duration::proto(interval)),
+        last_attempt_complete_time: at(row.last_attempt_complete_time),
+        next_attempt_schedule_time: waits.then(|| at(row.scheduled_time)).flatten(),
+        priority: input.priority.clone(),
+        activity_options: Some(ActivityOptions {
+            task_queue: Some(TaskQueue {
+                name: queue.to_owned(),
+                normal_name: queue.to_owned(),
+                ..TaskQueue::default()
+            }),
+            schedule_to_close_timeout: input.schedule_to_close_timeout,
+            schedule_to_start_timeout: input.schedule_to_start_timeout,
+            start_to_close_timeout: input.start_to_close_timeout,
+            heartbeat_timeout: input.heartbeat_timeout,
+            retry_policy: Some(temporalio_protos::temporal::api::common::v1::RetryPolicy {
+                non_retryable_error_types: Vec::new(),
+                ..policy
+            }),
+            priority: input.priority.clone(),
+            ..ActivityOptions::default()
+        }),
+        ..PendingActivityInfo::default()
+    }
+}

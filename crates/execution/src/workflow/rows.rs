@@ -1,0 +1,242 @@
+//! The stored form of a state: one row per item, so that a step writes only what it touched.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::{DecodeError, Message};
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+
+use super::state::Activity;
+use super::{Change, Note, State, stored};
+
+/// One stored row of a run's state.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum RowKey {
+    /// Small and rewritten by almost every step.
+    Core,
+    /// Who the run is and its start event: written once.
+    Start,
+    /// Only when a command changed it.
+    Memo,
+    /// Only when a command changed them.
+    SearchAttributes,
+    ResetPoints,
+    /// What changes while an activity is pending, by its scheduled event id.
+    Activity(i64),
+    /// What the activity was scheduled with: written once.
+    ActivityInput(i64),
+    /// By its started event id.
+    Timer(i64),
+    Buffered(u64),
+    SignalRequest(String),
+}
+
+// First byte of a row's key. Never reused.
+const CORE: u8 = 1;
+const START: u8 = 2;
+const MEMO: u8 = 3;
+const SEARCH_ATTRIBUTES: u8 = 4;
+const RESET_POINTS: u8 = 5;
+const ACTIVITY: u8 = 16;
+const ACTIVITY_INPUT: u8 = 17;
+const TIMER: u8 = 18;
+const BUFFERED: u8 = 19;
+const SIGNAL_REQUEST: u8 = 20;
+
+impl RowKey {
+    /// The part of the persistent key below the run: ordered, and a prefix of no other.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let (tag, rest): (u8, &[u8]) = match self {
+            Self::Core => (CORE, &[]),
+            Self::Start => (START, &[]),
+            Self::Memo => (MEMO, &[]),
+            Self::SearchAttributes => (SEARCH_ATTRIBUTES, &[]),
+            Self::ResetPoints => (RESET_POINTS, &[]),
+            Self::Activity(id) => (ACTIVITY, &id.to_be_bytes()),
+            Self::ActivityInput(id) => (ACTIVITY_INPUT, &id.to_be_bytes()),
+            Self::Timer(id) => (TIMER, &id.to_be_bytes()),
+            Self::Buffered(sequence) => (BUFFERED, &sequence.to_be_bytes()),
+            Self::SignalRequest(id) => (SIGNAL_REQUEST, id.as_bytes()),
+        };
+        [&[tag], rest].concat()
+    }
+
+    /// The inverse of `to_bytes`; none when the bytes are no key.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (tag, rest) = bytes.split_first()?;
+        let number = || rest.try_into().ok().map(i64::from_be_bytes);
+        match (*tag, rest.is_empty()) {
+            (CORE, true) => Some(Self::Core),
+            (START, true) => Some(Self::Start),
+            (MEMO, true) => Some(Self::Memo),
+            (SEARCH_ATTRIBUTES, true) => Some(Self::SearchAttributes),
+            (RESET_POINTS, true) => Some(Self::ResetPoints),
+            (ACTIVITY, _) => number().map(Self::Activity),
+            (ACTIVITY_INPUT, _) => number().map(Self::ActivityInput),
+            (TIMER, _) => number().map(Self::Timer),
+            (BUFFERED, _) => rest.try_into().ok().map(|bytes| Self::Buffered(u64::from_be_bytes(bytes))),
+            (SIGNAL_REQUEST, _) => std::str::from_utf8(rest).ok().map(|id| Self::SignalRequest(id.to_owned())),
+            _ => None,
+        }
+    }
+}
+
+impl State {
+    /// The rows that `change` touched. Encode them after the last change of a decision.
+    #[must_use]
+    pub fn touched(&self, change: &Change) -> Vec<RowKey> {
+        match change {
+            Change::Event(event) => {
+                let mut rows = vec![RowKey::Core];
+                if let Some(attributes) = &event.attributes {
+                    rows_of_event(event.event_id, attributes, &mut rows);
+                    rows_at_once(attributes, &mut rows);
+                }
+                // Most completed tasks add no point; the row is then left alone.
+                if self.reset_points.points.iter().any(|p| p.first_workflow_task_completed_id == event.event_id) {
+                    rows.push(RowKey::ResetPoints);
+                }
+                rows
+            }
+            Change::Note(note) => rows_of_note(note),
+            Change::Soft(_) => Vec::new(),
+        }
+    }
+
+    /// The stored form of a row; `None` when it must be deleted.
+    #[must_use]
+    pub fn encode_row(&self, key: &RowKey) -> Option<Bytes> {
+        let bytes = match key {
+            RowKey::Core => self.core.encode_to_vec(),
+            RowKey::Start => self.run.encode_to_vec(),
+            RowKey::Memo => stored::Memo { value: Some((**self.memo.as_ref()?).clone()) }.encode_to_vec(),
+            RowKey::SearchAttributes => {
+                let value = Some((**self.search_attributes.as_ref()?).clone());
+                stored::SearchAttributes { value }.encode_to_vec()
+            }
+            RowKey::ResetPoints => {
+                if self.reset_points.points.is_empty() {
+                    return None;
+                }
+                stored::ResetPoints { value: Some((*self.reset_points).clone()) }.encode_to_vec()
+            }
+            RowKey::Activity(id) => self.activities.get(id)?.row.encode_to_vec(),
+            RowKey::ActivityInput(id) => {
+                let attributes = Some((*self.activities.get(id)?.input).clone());
+                stored::ActivityInput { attributes }.encode_to_vec()
+            }
+            RowKey::Timer(id) => self.timers.get(id)?.encode_to_vec(),
+            RowKey::Buffered(sequence) => {
+                stored::Buffered { event: Some((**self.buffered.get(sequence)?).clone()) }.encode_to_vec()
+            }
+            RowKey::SignalRequest(id) => {
+                self.signal_requests.contains(id.as_str()).then_some(())?;
+                stored::SignalRequest { seen: true }.encode_to_vec()
+            }
+        };
+        Some(bytes.into())
+    }
+
+    /// Rebuilds the state from all its rows.
+    pub fn decode(rows: &[(RowKey, Bytes)]) -> Result<Self, DecodeError> {
+        let mut state = Self::new();
+        let mut inputs = std::collections::BTreeMap::new();
+        let mut activities = Vec::new();
+        for (key, bytes) in rows {
+            let bytes = bytes.as_ref();
+            match key {
+                RowKey::Core => state.core = stored::Core::decode(bytes)?,
+                RowKey::Start => state.run = Arc::new(stored::Run::decode(bytes)?),
+                RowKey::Memo => state.memo = stored::Memo::decode(bytes)?.value.map(Arc::new),
+                RowKey::SearchAttributes => {
+                    state.search_attributes = stored::SearchAttributes::decode(bytes)?.value.map(Arc::new);
+                }
+                RowKey::ResetPoints => {
+                    state.reset_points = Arc::new(stored::ResetPoints::decode(bytes)?.value.unwrap_or_default());
+                }
+                RowKey::Activity(id) => activities.push((*id, stored::Activity::decode(bytes)?)),
+                RowKey::ActivityInput(id) => {
+                    let input = stored::ActivityInput::decode(bytes)?.attributes.unwrap_or_default();
+                    inputs.insert(*id, Arc::new(input));
+                }
+                RowKey::Timer(id) => super::timer::put(&mut state, *id, stored::Timer::decode(bytes)?),
+                RowKey::Buffered(sequence) => {
+                    let event = stored::Buffered::decode(bytes)?.event.unwrap_or_default();
+                    state.buffered.insert_mut(*sequence, Arc::new(event));
+                }
+                RowKey::SignalRequest(id) => state.signal_requests.insert_mut(id.as_str().into()),
+            }
+        }
+        for (id, row) in activities {
+            let input = inputs.remove(&id).unwrap_or_default();
+            super::activity::put(&mut state, id, Activity { input, row: Arc::new(row) });
+        }
+        Ok(state)
+    }
+}
+
+fn rows_of_event(event_id: i64, attributes: &Attributes, rows: &mut Vec<RowKey>) {
+    use Attributes as A;
+    match attributes {
+        A::WorkflowExecutionStartedEventAttributes(a) => {
+            rows.push(RowKey::Start);
+            if a.prev_auto_reset_points.is_some() {
+                rows.push(RowKey::ResetPoints);
+            }
+        }
+        A::UpsertWorkflowSearchAttributesEventAttributes(_) => rows.push(RowKey::SearchAttributes),
+        A::WorkflowPropertiesModifiedEventAttributes(_) => rows.push(RowKey::Memo),
+        A::ActivityTaskScheduledEventAttributes(_) => {
+            rows.extend([RowKey::Activity(event_id), RowKey::ActivityInput(event_id)]);
+        }
+        A::ActivityTaskCancelRequestedEventAttributes(a) => rows.push(RowKey::Activity(a.scheduled_event_id)),
+        A::TimerStartedEventAttributes(_) => rows.push(RowKey::Timer(event_id)),
+        A::TimerCanceledEventAttributes(a) => rows.push(RowKey::Timer(a.started_event_id)),
+        _ => {}
+    }
+}
+
+/// See `apply_at_once`.
+fn rows_at_once(attributes: &Attributes, rows: &mut Vec<RowKey>) {
+    use Attributes as A;
+    let closed = match attributes {
+        A::ActivityTaskCompletedEventAttributes(a) => a.scheduled_event_id,
+        A::ActivityTaskFailedEventAttributes(a) => a.scheduled_event_id,
+        A::ActivityTaskTimedOutEventAttributes(a) => a.scheduled_event_id,
+        A::ActivityTaskCanceledEventAttributes(a) => a.scheduled_event_id,
+        A::TimerFiredEventAttributes(a) => {
+            rows.push(RowKey::Timer(a.started_event_id));
+            return;
+        }
+        _ => return,
+    };
+    rows.extend([RowKey::Activity(closed), RowKey::ActivityInput(closed)]);
+}
+
+fn rows_of_note(note: &Note) -> Vec<RowKey> {
+    match note {
+        Note::Created(_) => vec![RowKey::Core, RowKey::Start],
+        Note::Buffered { sequence, event } => {
+            let mut rows = vec![RowKey::Core, RowKey::Buffered(*sequence)];
+            if let Some(attributes) = &event.attributes {
+                rows_at_once(attributes, &mut rows);
+            }
+            rows
+        }
+        Note::Unbuffered { sequence } => vec![RowKey::Buffered(*sequence)],
+        Note::Flushed { first, next } => (*first..*next).map(RowKey::Buffered).collect(),
+        Note::SignalRequested { request_id } => vec![RowKey::SignalRequest(request_id.clone())],
+        Note::TransientTaskScheduled(_)
+        | Note::TaskHeartbeat { .. }
+        | Note::TransientTaskFailed { .. }
+        | Note::StickySet { .. }
+        | Note::StickyCleared
+        | Note::StickyDeferred { .. } => vec![RowKey::Core],
+        Note::ActivityStarted(started) => vec![RowKey::Core, RowKey::Activity(started.scheduled_event_id)],
+        Note::ActivityRetried { scheduled_event_id, .. }
+        | Note::ActivityReady { scheduled_event_id }
+        | Note::ActivityHeartbeat { scheduled_event_id, .. } => vec![RowKey::Activity(*scheduled_event_id)],
+    }
+}

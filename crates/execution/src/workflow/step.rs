@@ -1,0 +1,93 @@
+//! One decision in the making: a scratch state that every change is applied to as soon as it
+//! is decided, so that later rules see the effect of earlier ones.
+
+use base::Timestamp;
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+
+use super::decision::{NewRun, Task};
+use super::draft::draft;
+use super::{Change, Decision, Note, Reply, Soft, State, apply, buffer};
+use crate::Limits;
+
+pub(crate) struct Step<'a> {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
+    pub(crate) limits: &'a Limits,
+    pub(crate) new_run: Option<Box<NewRun>>,
+    changes: Vec<Change>,
+    /// Activities that may have to be offered, by scheduled event id.
+    offered: Vec<i64>,
+    stamp_before: i64,
+}
+
+impl<'a> Step<'a> {
+    pub(crate) fn new(state: &State, now: Timestamp, limits: &'a Limits) -> Self {
+        let stamp_before = state.core.workflow_task_stamp;
+        let state = state.clone();
+        Self { state, now, limits, new_run: None, changes: Vec::new(), offered: Vec::new(), stamp_before }
+    }
+
+    pub(crate) fn note(&mut self, note: Note) {
+        if let Note::ActivityReady { scheduled_event_id } = &note {
+            self.offered.push(*scheduled_event_id);
+        }
+        self.change(Change::Note(note));
+    }
+
+    pub(crate) fn soft(&mut self, soft: Soft) {
+        self.change(Change::Soft(soft));
+    }
+
+    /// Writes an event that happens now. Never buffered: for what a command, the workflow
+    /// task or the end of the run writes.
+    pub(crate) fn event(&mut self, attributes: Attributes) -> i64 {
+        self.write(draft(self.now, attributes))
+    }
+
+    /// Writes a drafted event and returns its id.
+    pub(crate) fn write(&mut self, mut event: HistoryEvent) -> i64 {
+        let id = self.state.core.next_event_id;
+        event.event_id = id;
+        event.task_id = id;
+        if matches!(event.attributes, Some(Attributes::ActivityTaskScheduledEventAttributes(_))) {
+            self.offered.push(id);
+        }
+        self.change(Change::Event(event));
+        id
+    }
+
+    /// An event from outside: it waits in the buffer while a worker holds the workflow task,
+    /// so that the worker's commands directly follow the task that made them.
+    pub(crate) fn happened(&mut self, event: HistoryEvent) -> Option<i64> {
+        if self.state.started.is_some() {
+            let sequence = self.state.core.next_buffered;
+            self.note(Note::Buffered { sequence, event: Box::new(event) });
+            None
+        } else {
+            Some(self.write(event))
+        }
+    }
+
+    pub(crate) fn finish(mut self, reply: Reply) -> Decision {
+        buffer::enforce_limits(&mut self);
+        let state = &self.state;
+        let scheduled = state.core.workflow_task_stamp != self.stamp_before;
+        let workflow = state.workflow_task_ref().filter(|_| scheduled).map(Task::Workflow);
+        let activities = self.offered.iter().filter_map(|id| state.activity_task_ref(*id)).map(Task::Activity);
+        let tasks = workflow.into_iter().chain(activities).collect();
+        Decision { changes: self.changes, tasks, reply, new_run: self.new_run }
+    }
+
+    /// The finished step of a run that begins.
+    pub(crate) fn into_new_run(self) -> NewRun {
+        let run_id = self.state.run.run_id.as_str().into();
+        let decision = self.finish(Reply::Empty);
+        NewRun { run_id, initial: Box::new(State::new()), changes: decision.changes, tasks: decision.tasks }
+    }
+
+    fn change(&mut self, change: Change) {
+        apply(&mut self.state, &change);
+        self.changes.push(change);
+    }
+}

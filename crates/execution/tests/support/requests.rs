@@ -1,0 +1,332 @@
+//! The API's messages from a scenario's words.
+
+use std::collections::HashMap;
+
+use execution::Limits;
+use execution::workflow::{
+    ActivityTarget, CancelActivity, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask, FreshIds,
+    Heartbeat, WorkflowTaskToken,
+};
+use temporalio_protos::temporal::api::command::v1 as command;
+use temporalio_protos::temporal::api::command::v1::command::Attributes;
+use temporalio_protos::temporal::api::common::v1::{
+    ActivityType, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType,
+};
+use temporalio_protos::temporal::api::enums::v1::{CommandType, WorkflowTaskFailedCause};
+use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
+use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, CanceledFailureInfo, Failure};
+use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
+use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+
+use super::script::{Call, duration};
+
+pub(crate) fn payloads(text: &str) -> Payloads {
+    Payloads { payloads: vec![payload(text)] }
+}
+
+fn payload(text: &str) -> Payload {
+    Payload { data: text.as_bytes().to_vec(), ..Payload::default() }
+}
+
+fn queue(name: &str) -> Option<TaskQueue> {
+    Some(TaskQueue { name: name.into(), ..TaskQueue::default() })
+}
+
+/// `initial:1s,coefficient:2,max:10s,attempts:3,types:A|B`
+fn retry_policy(text: &str) -> RetryPolicy {
+    let mut policy = RetryPolicy::default();
+    for part in text.split(',').filter(|part| !part.is_empty()) {
+        let proto = |value: &str| {
+            let value = duration(value);
+            Some(prost_types::Duration { seconds: value.as_secs() as i64, nanos: value.subsec_nanos() as i32 })
+        };
+        match part.split_once(':') {
+            Some(("initial", value)) => policy.initial_interval = proto(value),
+            Some(("max", value)) => policy.maximum_interval = proto(value),
+            Some(("coefficient", value)) => policy.backoff_coefficient = value.parse().expect("a number"),
+            Some(("attempts", value)) => policy.maximum_attempts = value.parse().expect("a number"),
+            Some(("types", value)) => policy.non_retryable_error_types = value.split('|').map(Into::into).collect(),
+            _ => panic!("retry={part}"),
+        }
+    }
+    policy
+}
+
+fn named(text: &str) -> HashMap<String, Payload> {
+    let pairs = text.split(',').filter_map(|pair| pair.split_once(':'));
+    pairs.map(|(key, value)| (key.to_owned(), payload(value))).collect()
+}
+
+pub(crate) fn start(call: &Call) -> wf::StartWorkflowExecutionRequest {
+    wf::StartWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_id: "wf".into(),
+        workflow_type: Some(WorkflowType { name: call.text_or("type", "greet") }),
+        task_queue: queue(&call.text_or("queue", "q")),
+        input: call.get("input").map(payloads),
+        workflow_execution_timeout: call.duration("execution-timeout"),
+        workflow_run_timeout: call.duration("run-timeout"),
+        workflow_task_timeout: call.duration("task-timeout"),
+        identity: "starter".into(),
+        request_id: call.text_or("request", "start-request"),
+        retry_policy: call.get("retry").map(retry_policy),
+        cron_schedule: call.text("cron"),
+        memo: call.get("memo").map(|text| Memo { fields: named(text) }),
+        workflow_start_delay: call.duration("delay"),
+        request_eager_execution: call.has("eager"),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn complete_task(
+    token: WorkflowTaskToken,
+    fresh: FreshIds,
+    call: &Call,
+    more: &[Call],
+) -> CompleteWorkflowTask {
+    let sticky = call.get("sticky").map(|queue| StickyExecutionAttributes {
+        worker_task_queue: self::queue(queue),
+        schedule_to_start_timeout: call.duration("sticky-timeout"),
+    });
+    let request = wf::RespondWorkflowTaskCompletedRequest {
+        commands: more.iter().map(workflow_command).collect(),
+        identity: call.text_or("worker", "worker"),
+        sticky_attributes: sticky,
+        return_new_workflow_task: call.has("return-new"),
+        force_create_new_workflow_task: call.has("force-new"),
+        namespace: "default".into(),
+        ..Default::default()
+    };
+    CompleteWorkflowTask { token, request, fresh }
+}
+
+pub(crate) fn fail_task(token: WorkflowTaskToken, call: &Call) -> FailWorkflowTask {
+    let cause = call.text_or("cause", "WORKFLOW_WORKER_UNHANDLED_FAILURE");
+    let cause =
+        WorkflowTaskFailedCause::from_str_name(&format!("WORKFLOW_TASK_FAILED_CAUSE_{cause}")).expect("a cause");
+    let request = wf::RespondWorkflowTaskFailedRequest {
+        cause: cause.into(),
+        failure: Some(failure(call)),
+        identity: "worker".into(),
+        namespace: "default".into(),
+        ..Default::default()
+    };
+    FailWorkflowTask { token, request }
+}
+
+pub(crate) fn complete_activity(target: ActivityTarget, call: &Call) -> CompleteActivity {
+    let request = wf::RespondActivityTaskCompletedRequest {
+        result: call.get("result").map(payloads),
+        identity: "activity-worker".into(),
+        ..Default::default()
+    };
+    CompleteActivity { target, request }
+}
+
+pub(crate) fn fail_activity(target: ActivityTarget, call: &Call) -> FailActivity {
+    let request = wf::RespondActivityTaskFailedRequest {
+        failure: Some(failure(call)),
+        identity: "activity-worker".into(),
+        last_heartbeat_details: call.get("details").map(payloads),
+        ..Default::default()
+    };
+    FailActivity { target, request }
+}
+
+pub(crate) fn cancel_activity(target: ActivityTarget, call: &Call) -> CancelActivity {
+    let request = wf::RespondActivityTaskCanceledRequest {
+        details: call.get("details").map(payloads),
+        identity: "activity-worker".into(),
+        ..Default::default()
+    };
+    CancelActivity { target, request }
+}
+
+pub(crate) fn heartbeat(target: ActivityTarget, call: &Call) -> Heartbeat {
+    let request = wf::RecordActivityTaskHeartbeatRequest {
+        details: call.get("details").map(payloads),
+        identity: "activity-worker".into(),
+        ..Default::default()
+    };
+    Heartbeat { target, request }
+}
+
+pub(crate) fn signal(call: &Call) -> wf::SignalWorkflowExecutionRequest {
+    wf::SignalWorkflowExecutionRequest {
+        namespace: "default".into(),
+        workflow_execution: Some(WorkflowExecution { workflow_id: "wf".into(), run_id: String::new() }),
+        signal_name: call.words[0].clone(),
+        input: call.get("input").map(payloads),
+        identity: "client".into(),
+        request_id: call.text("request"),
+        ..Default::default()
+    }
+}
+
+/// `type=E message=m non-retryable delay=5s`, or `canceled`.
+fn failure(call: &Call) -> Failure {
+    let info = if call.has("canceled") {
+        FailureInfo::CanceledFailureInfo(CanceledFailureInfo::default())
+    } else {
+        FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo {
+            r#type: call.text_or("type", "Oops"),
+            non_retryable: call.has("non-retryable"),
+            next_retry_delay: call.duration("delay"),
+            ..Default::default()
+        })
+    };
+    let message = match call.number("message-bytes") {
+        Some(bytes) => "m".repeat(bytes),
+        None => call.text("message"),
+    };
+    Failure { message, failure_info: Some(info), ..Failure::default() }
+}
+
+fn workflow_command(call: &Call) -> command::Command {
+    let (kind, attributes) = attributes(call);
+    command::Command {
+        command_type: kind.into(),
+        attributes: attributes.filter(|_| !call.has("no-attributes")),
+        ..Default::default()
+    }
+}
+
+fn attributes(call: &Call) -> (CommandType, Option<Attributes>) {
+    let id = || call.text("id");
+    let (kind, attributes) = match call.verb.as_str() {
+        "activity" => {
+            (CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(activity(call)))
+        }
+        "cancel-activity" => (
+            CommandType::RequestCancelActivityTask,
+            Attributes::RequestCancelActivityTaskCommandAttributes(
+                command::RequestCancelActivityTaskCommandAttributes {
+                    scheduled_event_id: call.number("scheduled").unwrap_or(0),
+                },
+            ),
+        ),
+        "timer" => (
+            CommandType::StartTimer,
+            Attributes::StartTimerCommandAttributes(command::StartTimerCommandAttributes {
+                timer_id: id(),
+                start_to_fire_timeout: call.duration("after"),
+            }),
+        ),
+        "cancel-timer" => (
+            CommandType::CancelTimer,
+            Attributes::CancelTimerCommandAttributes(command::CancelTimerCommandAttributes { timer_id: id() }),
+        ),
+        "marker" => (
+            CommandType::RecordMarker,
+            Attributes::RecordMarkerCommandAttributes(command::RecordMarkerCommandAttributes {
+                marker_name: call.text("name"),
+                details: call.get("details").map(|text| ("data".into(), payloads(text))).into_iter().collect(),
+                ..Default::default()
+            }),
+        ),
+        "upsert" => (
+            CommandType::UpsertWorkflowSearchAttributes,
+            Attributes::UpsertWorkflowSearchAttributesCommandAttributes(
+                command::UpsertWorkflowSearchAttributesCommandAttributes {
+                    search_attributes: Some(SearchAttributes { indexed_fields: named(&call.text("fields")) }),
+                },
+            ),
+        ),
+        "memo" => (
+            CommandType::ModifyWorkflowProperties,
+            Attributes::ModifyWorkflowPropertiesCommandAttributes(command::ModifyWorkflowPropertiesCommandAttributes {
+                upserted_memo: Some(Memo { fields: named(&call.text("fields")) }),
+            }),
+        ),
+        _ => return closing(call),
+    };
+    (kind, Some(attributes))
+}
+
+fn closing(call: &Call) -> (CommandType, Option<Attributes>) {
+    let (kind, attributes) = match call.verb.as_str() {
+        "complete" => (
+            CommandType::CompleteWorkflowExecution,
+            Attributes::CompleteWorkflowExecutionCommandAttributes(
+                command::CompleteWorkflowExecutionCommandAttributes { result: call.get("result").map(payloads) },
+            ),
+        ),
+        "fail" => (
+            CommandType::FailWorkflowExecution,
+            Attributes::FailWorkflowExecutionCommandAttributes(command::FailWorkflowExecutionCommandAttributes {
+                failure: (!call.has("no-failure")).then(|| failure(call)),
+            }),
+        ),
+        "cancel" => (
+            CommandType::CancelWorkflowExecution,
+            Attributes::CancelWorkflowExecutionCommandAttributes(command::CancelWorkflowExecutionCommandAttributes {
+                details: call.get("details").map(payloads),
+            }),
+        ),
+        "continue-as-new" => (
+            CommandType::ContinueAsNewWorkflowExecution,
+            Attributes::ContinueAsNewWorkflowExecutionCommandAttributes(
+                command::ContinueAsNewWorkflowExecutionCommandAttributes {
+                    workflow_type: call.get("type").map(|name| WorkflowType { name: name.into() }),
+                    task_queue: call.get("queue").and_then(queue),
+                    input: call.get("input").map(payloads),
+                    ..Default::default()
+                },
+            ),
+        ),
+        "unknown" => return (CommandType::Unspecified, None),
+        "child" => (
+            CommandType::StartChildWorkflowExecution,
+            Attributes::StartChildWorkflowExecutionCommandAttributes(Default::default()),
+        ),
+        verb => panic!("unknown workflow command {verb}"),
+    };
+    (kind, Some(attributes))
+}
+
+fn activity(call: &Call) -> command::ScheduleActivityTaskCommandAttributes {
+    command::ScheduleActivityTaskCommandAttributes {
+        activity_id: call.text("id"),
+        activity_type: Some(ActivityType { name: call.text_or("type", "charge") }),
+        task_queue: queue(&call.text_or("queue", "q")),
+        input: call.get("input").map(payloads),
+        schedule_to_close_timeout: call.duration("schedule-to-close"),
+        schedule_to_start_timeout: call.duration("schedule-to-start"),
+        start_to_close_timeout: call.duration("start-to-close"),
+        heartbeat_timeout: call.duration("heartbeat"),
+        retry_policy: call.get("retry").map(retry_policy),
+        request_eager_execution: call.has("eager"),
+        ..Default::default()
+    }
+}
+
+/// `limit blob_bytes_max=100`
+pub(crate) fn limit(limits: &mut Limits, call: &Call) {
+    if let Some(value) = call.number("blob_bytes_max") {
+        limits.blob_bytes_max = value;
+    }
+    if let Some(value) = call.number("history_events_max") {
+        limits.history_events_max = value;
+    }
+    if let Some(value) = call.number("history_size_bytes_max") {
+        limits.history_size_bytes_max = value;
+    }
+    if let Some(value) = call.number("history_events_suggest_continue_as_new") {
+        limits.history_events_suggest_continue_as_new = value;
+    }
+    if let Some(value) = call.number("pending_activities_max") {
+        limits.pending_activities_max = value;
+    }
+    if let Some(value) = call.number("signals_max") {
+        limits.signals_max = value;
+    }
+    if let Some(value) = call.number("buffered_events_max") {
+        limits.buffered_events_max = value;
+    }
+    if let Some(value) = call.number("activity_failure_bytes_max") {
+        limits.activity_failure_bytes_max = value;
+    }
+    if let Some(value) = call.number("id_bytes_max") {
+        limits.id_bytes_max = value;
+    }
+}
