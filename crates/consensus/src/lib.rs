@@ -6,12 +6,26 @@
 //!
 //! **Invariant:** knows no sockets (the [`Transport`] seam) and nothing of workflows.
 
+mod codec;
 mod group;
+mod handler;
 mod host;
+mod install;
+mod keys;
+mod log;
+mod machine;
+mod network;
+mod pipeline;
 mod proposal;
+mod role;
+mod runtime;
+mod snapshot;
+#[cfg(test)]
+mod tests;
 mod transport;
+mod types;
 
 pub use group::{Group, GroupStatus, ProposeError, Proposed, Role};
-pub use host::{Config, Host, HostError};
+pub use host::{ApplyObserver, Config, Host, HostError};
 pub use proposal::{Fence, Proposal};
 pub use transport::{RaftHandler, Transport, TransportError};

@@ -24,7 +24,13 @@ pub enum TransportError {
 /// Sends one encoded Raft request to a node and awaits its encoded answer. Requests to
 /// one node are delivered in the order of the calls as far as the connection lasts.
 pub trait Transport: Send + Sync + 'static {
-    fn call(&self, node: NodeId, group: GroupId, request: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>>;
+    fn call(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        request: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>>;
 }
 
 /// Answers Raft requests that arrived for a group on this node.
