@@ -61,11 +61,13 @@ mod tests;
 pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) -> Result<Decision, Rejection> {
     let mut step = Step::new(state, now, limits);
     buffer::recover(&mut step);
-    let before = step.state.clone();
     let reply = match command {
         Command::Start(command) => start::start(&mut step, *command)?,
         Command::StartWorkflowTask(command) => workflow_task::start(&mut step, &command),
-        Command::CompleteWorkflowTask(command) => complete::complete(&mut step, &before, *command)?,
+        Command::CompleteWorkflowTask(command) => {
+            let before = step.state.clone();
+            complete::complete(&mut step, &before, *command)?
+        }
         Command::FailWorkflowTask(command) => workflow_task::fail_by_worker(&mut step, *command)?,
         Command::StartActivityTask(command) => activity::start(&mut step, &command),
         Command::CompleteActivity(command) => activity::complete(&mut step, *command)?,

@@ -211,7 +211,7 @@ fn apply_activity_started(state: &mut State, started: &ActivityStarted) {
 fn task_scheduled(state: &mut State, event: &HistoryEvent, attributes: &WorkflowTaskScheduledEventAttributes) {
     let scheduled = event.event_time.as_ref().map_or(base::Timestamp::ZERO, base::Timestamp::from_proto);
     let sticky = attributes.task_queue.as_ref().is_some_and(|queue| queue.kind() == TaskQueueKind::Sticky);
-    let sticky = sticky.then(|| duration::timeout(state.core.sticky_schedule_to_start_timeout.as_ref())).flatten();
+    let sticky = sticky.then(|| duration::value(state.core.sticky_schedule_to_start_timeout.as_ref()));
     state.core.workflow_task_attempt = attributes.attempt;
     schedule_task(
         state,

@@ -8,9 +8,7 @@
 //! A workflow task that a worker holds fails first (ForceCloseCommand), and what was buffered
 //! behind it is written before the closing event.
 
-use temporalio_protos::temporal::api::enums::v1::{
-    ContinueAsNewInitiator as Initiator, RetryState, WorkflowTaskFailedCause,
-};
+use temporalio_protos::temporal::api::enums::v1::{RetryState, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{
     WorkflowExecutionTerminatedEventAttributes, WorkflowExecutionTimedOutEventAttributes,
@@ -92,7 +90,6 @@ pub(crate) fn time_out(step: &mut Step<'_>, fresh: &FreshIds) {
     if let Some(Successor { initiator, backoff }) = successor {
         // A run that timed out has no result of its own: the chain keeps the last one.
         let last_completion_result = before.start().last_completion_result.clone();
-        let last_completion_result = if initiator == Initiator::Unspecified { None } else { last_completion_result };
         successor::retry_or_cron(
             step,
             &before,

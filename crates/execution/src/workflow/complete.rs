@@ -50,7 +50,7 @@ pub(crate) fn complete(step: &mut Step<'_>, before: &State, command: CompleteWor
     set_sticky(step, &request);
 
     let mut turn = Turn::new(step, completed_event_id, request.identity.clone(), fresh.clone());
-    let outcome = turn.run(commands);
+    let outcome = turn.run(commands).and_then(|()| check_messages(&request));
     let (has_buffered, cancelled) = (turn.has_buffered, turn.cancelled_unstarted);
     let eager = std::mem::take(&mut turn.eager_activities);
     if let Err(fail) = outcome {
@@ -156,6 +156,17 @@ fn start_eagerly(step: &mut Step<'_>, ids: &[i64], identity: &str, fresh: &Fresh
     let pending: Vec<_> = ids.iter().filter(|id| step.state.activities.contains_key(id)).copied().collect();
     let request_id = fresh.run_id.as_str();
     pending.into_iter().map(|id| activity::start_eagerly(step, id, request_id, identity)).collect()
+}
+
+/// No update was ever sent to the worker, so there is none that it could answer.
+fn check_messages(request: &Request) -> Result<(), Fail> {
+    let Some(message) = request.messages.first() else { return Ok(()) };
+    let id = &message.protocol_instance_id;
+    let text = format!(
+        "update {id} wasn't found on the server. This is most likely a transient error which will be resolved \
+         automatically by retries"
+    );
+    Err(Fail::task(Cause::BadUpdateWorkflowExecutionMessage, text))
 }
 
 fn check_versioning(request: &Request) -> Result<(), Rejection> {

@@ -111,26 +111,18 @@ impl State {
         let bytes = match key {
             RowKey::Core => self.core.encode_to_vec(),
             RowKey::Start => self.run.encode_to_vec(),
-            RowKey::Memo => stored::Memo { value: Some((**self.memo.as_ref()?).clone()) }.encode_to_vec(),
-            RowKey::SearchAttributes => {
-                let value = Some((**self.search_attributes.as_ref()?).clone());
-                stored::SearchAttributes { value }.encode_to_vec()
-            }
+            RowKey::Memo => wrapped(&**self.memo.as_ref()?),
+            RowKey::SearchAttributes => wrapped(&**self.search_attributes.as_ref()?),
             RowKey::ResetPoints => {
                 if self.reset_points.points.is_empty() {
                     return None;
                 }
-                stored::ResetPoints { value: Some((*self.reset_points).clone()) }.encode_to_vec()
+                wrapped(&*self.reset_points)
             }
             RowKey::Activity(id) => self.activities.get(id)?.row.encode_to_vec(),
-            RowKey::ActivityInput(id) => {
-                let attributes = Some((*self.activities.get(id)?.input).clone());
-                stored::ActivityInput { attributes }.encode_to_vec()
-            }
+            RowKey::ActivityInput(id) => wrapped(&*self.activities.get(id)?.input),
             RowKey::Timer(id) => self.timers.get(id)?.encode_to_vec(),
-            RowKey::Buffered(sequence) => {
-                stored::Buffered { event: Some((**self.buffered.get(sequence)?).clone()) }.encode_to_vec()
-            }
+            RowKey::Buffered(sequence) => wrapped(&**self.buffered.get(sequence)?),
             RowKey::SignalRequest(id) => {
                 self.signal_requests.contains(id.as_str()).then_some(())?;
                 stored::SignalRequest { seen: true }.encode_to_vec()
@@ -175,6 +167,16 @@ impl State {
         }
         Ok(state)
     }
+}
+
+/// A row message whose only field, number 1, is `value`; without copying the value.
+fn wrapped(value: &impl Message) -> Vec<u8> {
+    const FIELD_1_MESSAGE: u8 = 1 << 3 | 2;
+    let bytes = value.encoded_len();
+    let mut row = Vec::with_capacity(1 + prost::length_delimiter_len(bytes) + bytes);
+    row.push(FIELD_1_MESSAGE);
+    value.encode_length_delimited(&mut row).expect("a vector grows");
+    row
 }
 
 fn rows_of_event(event_id: i64, attributes: &Attributes, rows: &mut Vec<RowKey>) {
