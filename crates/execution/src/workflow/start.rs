@@ -140,6 +140,8 @@ fn attributes(
         memo: upsert::without_nil_memo(request.memo),
         search_attributes: upsert::without_nil_search_attributes(request.search_attributes),
         completion_callbacks: request.completion_callbacks,
+        // Nothing to hand out yet when the first task waits.
+        eager_execution_accepted: request.request_eager_execution && backoff.is_zero(),
         versioning_override: request.versioning_override,
         priority: request.priority,
         time_skipping_config: request.time_skipping_config,

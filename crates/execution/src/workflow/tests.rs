@@ -1,5 +1,6 @@
 //! One small workflow from start to end, through rows and back after every step.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use base::{RunId, Timestamp};
@@ -20,19 +21,22 @@ struct Driver {
     now: Timestamp,
     events: Vec<EventType>,
     tasks: Vec<Task>,
+    rows: BTreeMap<RowKey, bytes::Bytes>,
 }
 
 impl Driver {
     fn new() -> Self {
-        Self { state: State::new(), now: Timestamp::from_millis(1_000_000), events: Vec::new(), tasks: Vec::new() }
+        Self {
+            state: State::new(),
+            now: Timestamp::from_millis(1_000_000),
+            events: Vec::new(),
+            tasks: Vec::new(),
+            rows: BTreeMap::new(),
+        }
     }
 
     fn send(&mut self, command: Command) -> Reply {
         let decision = decide(&self.state, command, self.now, &Limits::default()).unwrap();
-        let mut rows = std::collections::BTreeMap::new();
-        for key in ALL.with_borrow(Clone::clone) {
-            rows.insert(key.0, key.1);
-        }
         for change in &decision.changes {
             apply(&mut self.state, change);
             if let Change::Event(event) = change {
@@ -42,15 +46,14 @@ impl Driver {
         for key in decision.changes.iter().flat_map(|change| self.state.touched(change)) {
             assert_eq!(RowKey::from_bytes(&key.to_bytes()), Some(key.clone()));
             match self.state.encode_row(&key) {
-                Some(bytes) => rows.insert(key, bytes),
-                None => rows.remove(&key),
+                Some(bytes) => self.rows.insert(key, bytes),
+                None => self.rows.remove(&key),
             };
         }
-        let stored: Vec<_> = rows.into_iter().collect();
+        let stored: Vec<_> = self.rows.clone().into_iter().collect();
         let mut durable = self.state.clone();
         durable.started = None;
         assert_eq!(State::decode(&stored).unwrap(), durable);
-        ALL.with_borrow_mut(|all| *all = stored);
         self.tasks.extend(decision.tasks);
         self.now = self.now + Duration::from_millis(10);
         decision.reply
@@ -77,10 +80,6 @@ impl Driver {
         let request = wf::RespondWorkflowTaskCompletedRequest { commands, ..Default::default() };
         self.send(Command::CompleteWorkflowTask(Box::new(CompleteWorkflowTask { token, request, fresh: fresh() })))
     }
-}
-
-thread_local! {
-    static ALL: std::cell::RefCell<Vec<(RowKey, bytes::Bytes)>> = const { std::cell::RefCell::new(Vec::new()) };
 }
 
 fn fresh() -> FreshIds {
