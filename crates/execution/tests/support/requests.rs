@@ -1,7 +1,5 @@
 //! The API's messages from a scenario's words.
 
-use std::collections::HashMap;
-
 use execution::Limits;
 use execution::workflow::{
     ActivityTarget, CancelActivity, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask, FreshIds,
@@ -52,7 +50,7 @@ fn retry_policy(text: &str) -> RetryPolicy {
     policy
 }
 
-fn named(text: &str) -> HashMap<String, Payload> {
+fn named<Fields: FromIterator<(String, Payload)>>(text: &str) -> Fields {
     let pairs = text.split(',').filter_map(|pair| pair.split_once(':'));
     pairs.map(|(key, value)| (key.to_owned(), payload(value))).collect()
 }
@@ -300,33 +298,26 @@ fn activity(call: &Call) -> command::ScheduleActivityTaskCommandAttributes {
     }
 }
 
-/// `limit blob_bytes_max=100`
+/// `blob_bytes_max=100`
 pub(crate) fn limit(limits: &mut Limits, call: &Call) {
-    if let Some(value) = call.number("blob_bytes_max") {
-        limits.blob_bytes_max = value;
-    }
-    if let Some(value) = call.number("history_events_max") {
-        limits.history_events_max = value;
-    }
-    if let Some(value) = call.number("history_size_bytes_max") {
-        limits.history_size_bytes_max = value;
-    }
-    if let Some(value) = call.number("history_events_suggest_continue_as_new") {
-        limits.history_events_suggest_continue_as_new = value;
-    }
-    if let Some(value) = call.number("pending_activities_max") {
-        limits.pending_activities_max = value;
-    }
-    if let Some(value) = call.number("signals_max") {
-        limits.signals_max = value;
-    }
-    if let Some(value) = call.number("buffered_events_max") {
-        limits.buffered_events_max = value;
-    }
-    if let Some(value) = call.number("activity_failure_bytes_max") {
-        limits.activity_failure_bytes_max = value;
-    }
-    if let Some(value) = call.number("id_bytes_max") {
-        limits.id_bytes_max = value;
-    }
+    let given = limits.clone();
+    *limits = Limits {
+        id_bytes_max: call.number("id_bytes_max").unwrap_or(given.id_bytes_max),
+        blob_bytes_max: call.number("blob_bytes_max").unwrap_or(given.blob_bytes_max),
+        history_size_bytes_max: call.number("history_size_bytes_max").unwrap_or(given.history_size_bytes_max),
+        history_events_max: call.number("history_events_max").unwrap_or(given.history_events_max),
+        history_events_suggest_continue_as_new: call
+            .number("history_events_suggest_continue_as_new")
+            .unwrap_or(given.history_events_suggest_continue_as_new),
+        pending_activities_max: call.number("pending_activities_max").unwrap_or(given.pending_activities_max),
+        signals_max: call.number("signals_max").unwrap_or(given.signals_max),
+        buffered_events_max: call.number("buffered_events_max").unwrap_or(given.buffered_events_max),
+        activity_failure_bytes_max: call
+            .number("activity_failure_bytes_max")
+            .unwrap_or(given.activity_failure_bytes_max),
+        workflow_task_heartbeat_max: call
+            .get("workflow_task_heartbeat_max")
+            .map_or(given.workflow_task_heartbeat_max, duration),
+        ..given
+    };
 }

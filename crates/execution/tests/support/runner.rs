@@ -45,7 +45,14 @@ impl Runner {
         }
     }
 
+    /// The text of what came out; none for a command that is marked `quiet`, because it only
+    /// leads up to what the scenario is about.
     pub(crate) fn run(&mut self, call: &Call, more: &[Call]) -> String {
+        let text = self.run_aloud(call, more);
+        if call.has("quiet") { String::new() } else { text }
+    }
+
+    fn run_aloud(&mut self, call: &Call, more: &[Call]) -> String {
         match call.verb.as_str() {
             "new" => {
                 *self = Self::new();
@@ -158,6 +165,7 @@ impl Runner {
                 Command::CancelActivity(Box::new(requests::cancel_activity(self.activity(call), call)))
             }
             "heartbeat" => Command::Heartbeat(Box::new(requests::heartbeat(self.activity(call), call))),
+            "signal" if call.has("skipping-delay") => Command::SignalSkippingDelay(Box::new(requests::signal(call))),
             "signal" => Command::Signal(Box::new(requests::signal(call))),
             "cancel" => Command::RequestCancel(Box::new(wf::RequestCancelWorkflowExecutionRequest {
                 identity: "client".into(),
@@ -230,7 +238,7 @@ impl Runner {
             Task::Activity(task) => Some(task),
             Task::Workflow(_) => None,
         });
-        let from_id = call.words.first().map(|id| self.scheduled_event_id(id));
+        let from_id = call.words.iter().find(|word| *word != "quiet").map(|id| self.scheduled_event_id(id));
         let pending = self
             .world
             .state
