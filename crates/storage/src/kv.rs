@@ -13,14 +13,25 @@ use bytes::Bytes;
 
 pub use memory::MemoryKv;
 
+/// Keys are not empty and not longer than this.
+pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
+
 /// One write of a [`Batch`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Op {
-    Put { key: Bytes, value: Bytes },
-    Delete { key: Bytes },
+    Put {
+        key: Bytes,
+        value: Bytes,
+    },
+    Delete {
+        key: Bytes,
+    },
     /// Deletes `start <= key < end`. What two callers write at the same time must not
     /// overlap with it.
-    DeleteRange { start: Bytes, end: Bytes },
+    DeleteRange {
+        start: Bytes,
+        end: Bytes,
+    },
 }
 
 /// Writes that become visible together, in order.
@@ -40,6 +51,15 @@ impl Batch {
 
     pub fn delete_range(&mut self, start: impl Into<Bytes>, end: impl Into<Bytes>) {
         self.ops.push(Op::DeleteRange { start: start.into(), end: end.into() });
+    }
+
+    /// Engines disagree about keys outside of the limits: none gets to see one.
+    fn check_keys(&self) {
+        for op in &self.ops {
+            if let Op::Put { key, .. } | Op::Delete { key } = op {
+                assert!((1..=KEY_BYTES_MAX).contains(&key.len()), "a key of {} bytes", key.len());
+            }
+        }
     }
 }
 
@@ -83,7 +103,7 @@ impl Scan {
     }
 
     /// The bounds as the engines want them, `None` when no key can lie between.
-    fn bounds(&self) -> Option<(Bound<&[u8]>, Bound<&[u8]>)> {
+    fn bounds(&self) -> Option<KeyRange<'_>> {
         let start = self.start.as_ref().map(|key| &key[..]);
         let end = self.end.as_ref().map(|key| &key[..]);
         let is_empty = match (start, end) {
@@ -96,6 +116,8 @@ impl Scan {
         (!is_empty && self.limit > 0).then_some((start, end))
     }
 }
+
+type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum KvError {
@@ -114,6 +136,8 @@ pub trait Kv: Send + Sync + 'static {
     fn get(&self, key: &[u8]) -> Result<Option<Bytes>, KvError>;
     /// Each page is a point in time; two pages in a row are not, a snapshot is.
     fn scan(&self, scan: &Scan) -> Result<Pairs, KvError>;
+    /// # Panics
+    /// When a key is empty or longer than [`KEY_BYTES_MAX`].
     fn write(&self, batch: Batch) -> Result<(), KvError>;
     /// A view that later writes do not change.
     fn snapshot(&self) -> Result<Arc<dyn KvSnapshot>, KvError>;

@@ -10,7 +10,5 @@ mod kv;
 mod wal;
 
 pub use disk::{Disk, DiskFile, MemoryDisk, OpenMode, RealDisk};
-pub use kv::{Batch, Engine, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, open_kv};
-pub use wal::{
-    Completion, GroupId, GroupLog, LogEntry, MetaKey, SYNC_BUCKETS, Wal, WalConfig, WalError, WalStats,
-};
+pub use kv::{Batch, Engine, KEY_BYTES_MAX, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, open_kv};
+pub use wal::{Completion, GroupId, GroupLog, LogEntry, MetaKey, SYNC_BUCKETS, Wal, WalConfig, WalError, WalStats};

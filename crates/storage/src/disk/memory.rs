@@ -398,8 +398,7 @@ impl Content {
         while !rest.is_empty() {
             let within = (at % PAGE_BYTES) as usize;
             let count = rest.len().min(PAGE_BYTES as usize - within);
-            let page =
-                self.pages.entry(at / PAGE_BYTES).or_insert_with(|| Arc::from(vec![0; PAGE_BYTES as usize]));
+            let page = self.pages.entry(at / PAGE_BYTES).or_insert_with(|| Arc::from(vec![0; PAGE_BYTES as usize]));
             Arc::make_mut(page)[within..][..count].copy_from_slice(&rest[..count]);
             rest = &rest[count..];
             at += count as u64;

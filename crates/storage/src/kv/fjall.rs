@@ -46,9 +46,10 @@ impl Kv for FjallKv {
         Ok(self.state.get(key)?.map(|value| copy(&value)))
     }
 
+    /// Goes through a snapshot, since `Keyspace::range` shows batches that are being written.
     fn scan(&self, scan: &Scan) -> Result<Pairs, KvError> {
         match scan.bounds() {
-            Some(bounds) => collect(self.state.range::<&[u8], _>(bounds), scan),
+            Some(bounds) => collect(self.database.snapshot().range::<&[u8], _>(&self.state, bounds), scan),
             None => Ok(Vec::new()),
         }
     }

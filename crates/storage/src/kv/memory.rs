@@ -65,6 +65,7 @@ impl Kv for MemoryKv {
     }
 
     fn write(&self, batch: Batch) -> Result<(), KvError> {
+        batch.check_keys();
         let mut inner = self.lock();
         for op in batch.ops {
             apply(&mut inner.current, op);

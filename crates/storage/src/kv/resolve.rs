@@ -18,6 +18,7 @@ pub(super) fn resolve(
     batch: Batch,
     mut stored_keys: impl FnMut(&Bytes, &Bytes, usize) -> Result<Vec<Bytes>, KvError>,
 ) -> Result<Writes, KvError> {
+    batch.check_keys();
     let mut writes = Writes::new();
     for op in batch.ops {
         match op {

@@ -5,17 +5,21 @@
 //! - batches take a process-wide lock anyhow: one writer at a time, here too;
 //! - iteration is no point in time: pages are read under the writer's lock, and snapshots
 //!   keep what writers replace while they live;
-//! - opening a damaged store may panic: reported as [`KvError::Damaged`].
+//! - opening a damaged store may panic, or show an older or an empty one in silence: each
+//!   checkpoint leaves its number in a file as well, and a store that has not got as far
+//!   is [`KvError::Damaged`], like one that does not open.
 //!
 //! Space is several times the live data and is never returned; reinstalling the replica
 //! from a peer is the only compaction. See `docs/rfd/0003-engines.md`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
+use std::thread;
+use std::time::Duration;
 
 use ::sled::{Db, IVec, Tree};
 use bytes::Bytes;
@@ -24,7 +28,13 @@ use super::resolve::{Writes, resolve};
 use super::{Batch, Kv, KvError, KvSnapshot, Pairs, Scan};
 
 const TREE: &str = "state";
+/// Name of the file, and in sled's default tree the key, of the checkpoint's number.
+const CHECKPOINT: &str = "checkpoint";
+const CHECKPOINT_NEW: &str = "checkpoint.new";
 const CACHE_BYTES: u64 = 128 << 20;
+/// Threads of a store that was closed a moment ago may still hold its lock.
+const OPEN_ATTEMPTS: u32 = 250;
+const OPEN_RETRY_DELAY: Duration = Duration::from_millis(20);
 
 pub(super) struct SledKv {
     shared: Arc<Shared>,
@@ -36,8 +46,13 @@ struct Shared {
     directory: PathBuf,
     /// Held for reading by every page and for writing by every batch.
     snapshots: RwLock<Vec<Weak<Replaced>>>,
-    /// Names in the blob directory that a checkpoint has synced.
-    blobs_synced: Mutex<BTreeSet<PathBuf>>,
+    checkpoints: Mutex<Checkpoints>,
+}
+
+struct Checkpoints {
+    number: u64,
+    /// Files in the blob directory that are synced.
+    blobs_synced: BTreeSet<PathBuf>,
 }
 
 /// What the store held, when a snapshot was taken, for every key written since. Grows with
@@ -51,7 +66,15 @@ impl SledKv {
             let tree = db.open_tree(TREE)?;
             Ok((db, tree))
         };
-        let (db, tree) = match catch_unwind(AssertUnwindSafe(open)) {
+        let mut opened = catch_unwind(AssertUnwindSafe(open));
+        for _ in 1..OPEN_ATTEMPTS {
+            if !matches!(&opened, Ok(Err(error)) if is_locked(error)) {
+                break;
+            }
+            thread::sleep(OPEN_RETRY_DELAY);
+            opened = catch_unwind(AssertUnwindSafe(open));
+        }
+        let (db, tree) = match opened {
             Ok(Ok(opened)) => opened,
             Ok(Err(::sled::Error::Io(error))) if error.kind() != io::ErrorKind::InvalidData => {
                 return Err(engine(error));
@@ -59,12 +82,13 @@ impl SledKv {
             Ok(Err(error)) => return Err(KvError::Damaged(error.to_string().into())),
             Err(panic) => return Err(KvError::Damaged(panic_message(panic.as_ref()).into())),
         };
+        let number = checkpoint_number(&db, directory)?;
         let shared = Shared {
             db,
             tree,
             directory: directory.to_owned(),
             snapshots: RwLock::default(),
-            blobs_synced: Mutex::default(),
+            checkpoints: Mutex::new(Checkpoints { number, blobs_synced: BTreeSet::new() }),
         };
         Ok(Self { shared: Arc::new(shared) })
     }
@@ -114,8 +138,14 @@ impl Kv for SledKv {
     }
 
     fn checkpoint(&self) -> Result<(), KvError> {
+        let mut checkpoints = self.shared.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = checkpoints.number + 1;
+        self.shared.db.insert(CHECKPOINT, &number.to_be_bytes())?;
         self.shared.db.flush()?;
-        self.shared.sync_files().map_err(engine)
+        self.shared.sync_files(&mut checkpoints.blobs_synced).map_err(engine)?;
+        self.shared.write_checkpoint_number(number).map_err(engine)?;
+        checkpoints.number = number;
+        Ok(())
     }
 }
 
@@ -153,19 +183,14 @@ impl Shared {
         };
         let stored = self.tree.range::<&[u8], _>(bounds);
         let overlay = instead.range::<[u8], _>(bounds);
-        if scan.reverse {
-            merge(stored.rev(), overlay.rev(), scan)
-        } else {
-            merge(stored, overlay, scan)
-        }
+        if scan.reverse { merge(stored.rev(), overlay.rev(), scan) } else { merge(stored, overlay, scan) }
     }
 
     /// What sled leaves to the operating system: the log, its parameters, values too big
     /// for the log, and the names of all of them.
-    fn sync_files(&self) -> io::Result<()> {
+    fn sync_files(&self, synced: &mut BTreeSet<PathBuf>) -> io::Result<()> {
         File::open(self.directory.join("conf"))?.sync_all()?;
         let blobs = self.directory.join("blobs");
-        let mut synced = self.blobs_synced.lock().unwrap_or_else(PoisonError::into_inner);
         let mut present = BTreeSet::new();
         for entry in fs::read_dir(&blobs)? {
             let path = entry?.path();
@@ -184,6 +209,32 @@ impl Shared {
         File::open(self.directory.join("db"))?.sync_all()?;
         File::open(&self.directory)?.sync_all()
     }
+
+    fn write_checkpoint_number(&self, number: u64) -> io::Result<()> {
+        let new = self.directory.join(CHECKPOINT_NEW);
+        let mut file = File::create(&new)?;
+        file.write_all(number.to_string().as_bytes())?;
+        file.sync_all()?;
+        fs::rename(new, self.directory.join(CHECKPOINT))?;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+/// The number of the last checkpoint that the store shows, which must not be older than the
+/// one that the file names.
+fn checkpoint_number(db: &Db, directory: &Path) -> Result<u64, KvError> {
+    let shown = db.get(CHECKPOINT)?.and_then(|number| Some(u64::from_be_bytes(number[..].try_into().ok()?)));
+    let expected = match fs::read_to_string(directory.join(CHECKPOINT)) {
+        Ok(number) => number.parse().unwrap_or(0),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => 0,
+        Err(error) => return Err(engine(error)),
+    };
+    let shown = shown.unwrap_or(0);
+    if shown < expected {
+        let reason = format!("it was at checkpoint {expected} and shows {shown}");
+        return Err(KvError::Damaged(reason.into()));
+    }
+    Ok(shown)
 }
 
 /// Merges two sequences in the scan's order; a key in `overlay` wins, `None` hides it.
@@ -227,6 +278,11 @@ impl From<::sled::Error> for KvError {
             other => Self::Engine(other.to_string().into()),
         }
     }
+}
+
+/// sled does not keep the kind of the error.
+fn is_locked(error: &::sled::Error) -> bool {
+    matches!(error, ::sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
 }
 
 fn engine(error: io::Error) -> KvError {

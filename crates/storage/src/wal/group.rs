@@ -73,11 +73,8 @@ impl GroupCell {
     }
 
     pub(super) fn recovered(id: GroupId, recovered: Recovered) -> Arc<Self> {
-        let mut state = GroupState {
-            purged_through: recovered.purged_through,
-            places: recovered.places,
-            ..GroupState::default()
-        };
+        let mut state =
+            GroupState { purged_through: recovered.purged_through, places: recovered.places, ..GroupState::default() };
         for (key, meta) in recovered.metas.into_iter().enumerate() {
             (state.metas[key], state.meta_places[key]) = meta.unzip();
         }
@@ -300,8 +297,7 @@ impl GroupState {
                 let end = first + payloads.len() as u64;
                 let at = self.places.partition_point(|place| place.end <= *first);
                 // Purged or truncated in the meantime: the copy is of no use.
-                if let Some(place) = self.places.get_mut(at).filter(|place| place.first >= *first && place.end <= end)
-                {
+                if let Some(place) = self.places.get_mut(at).filter(|place| place.first >= *first && place.end <= end) {
                     (place.segment, place.offset, place.len) = (segment.clone(), offset, len);
                 }
             }
@@ -365,8 +361,7 @@ impl GroupState {
             to.queue.submit(to.cell, [command], done()).map_err(|(error, _)| error)?;
         }
         for key in MetaKey::ALL {
-            let lies_there =
-                self.meta_places[key as usize].as_ref().is_some_and(|place| Arc::ptr_eq(place, segment));
+            let lies_there = self.meta_places[key as usize].as_ref().is_some_and(|place| Arc::ptr_eq(place, segment));
             let Some(value) = self.metas[key as usize].clone().filter(|_| lies_there) else {
                 continue;
             };

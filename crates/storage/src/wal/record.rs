@@ -24,12 +24,26 @@ const CRC_END: usize = 8;
 /// What a record does to its group.
 #[derive(Clone, Debug)]
 pub(super) enum Command {
-    Append { first: u64, payloads: Vec<Bytes> },
+    Append {
+        first: u64,
+        payloads: Vec<Bytes>,
+    },
     /// Entries that were appended before, written again so that their old segment can go.
-    Move { first: u64, payloads: Vec<Bytes> },
-    Truncate { from: u64 },
-    Purge { through: Option<u64>, marker: Bytes },
-    Meta { key: MetaKey, value: Bytes },
+    Move {
+        first: u64,
+        payloads: Vec<Bytes>,
+    },
+    Truncate {
+        from: u64,
+    },
+    Purge {
+        through: Option<u64>,
+        marker: Bytes,
+    },
+    Meta {
+        key: MetaKey,
+        value: Bytes,
+    },
     Remove,
     /// A new epoch: the log was opened again. Records of earlier epochs behind this one
     /// are remains of a torn write.

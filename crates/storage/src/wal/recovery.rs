@@ -72,6 +72,9 @@ pub(super) fn open(disk: &dyn Disk) -> Result<Log, WalError> {
     let mut replay = Replay::default();
     let mut end = 0;
     for (at, Found { segment, header }) in found.iter().enumerate() {
+        if header.epoch < replay.epoch {
+            return Err(segment.corrupt(0, "the segment is older than the one before"));
+        }
         replay.epoch = header.epoch;
         let successor = found.get(at + 1).map(|next| next.header.previous_end);
         end = replay.segment(segment, successor)?;
@@ -134,8 +137,7 @@ impl Replay {
             return Err(segment.corrupt(offset, "a record does not check out, and the log goes on in the next segment"));
         }
         let later = valid_records(segment, &content, offset + ALIGN_BYTES as u64).find(|(_, record)| {
-            record.epoch > self.epoch
-                || (record.epoch == self.epoch && u64::from(record.batch_start) > offset)
+            record.epoch > self.epoch || (record.epoch == self.epoch && u64::from(record.batch_start) > offset)
         });
         if let Some((later, _)) = later {
             let reason = format!("a record does not check out, and a later one at offset {later} does");
@@ -214,11 +216,7 @@ impl Replay {
 }
 
 /// Every record at or behind `from` that checks out, whatever lies between.
-fn valid_records<'a>(
-    segment: &'a Segment,
-    content: &'a [u8],
-    from: u64,
-) -> impl Iterator<Item = (u64, Record)> + 'a {
+fn valid_records<'a>(segment: &'a Segment, content: &'a [u8], from: u64) -> impl Iterator<Item = (u64, Record)> + 'a {
     (from..content.len() as u64).step_by(ALIGN_BYTES).filter_map(|offset| {
         let record = record::decode(segment.sequence, offset as u32, &content[offset as usize..])?;
         Some((offset, record))

@@ -42,20 +42,19 @@ pub(super) struct SegmentHeader {
 }
 
 impl Segment {
-    /// Makes a segment of the spare file.
-    pub(super) fn activate(
-        disk: &dyn Disk,
-        spare: &str,
-        header: SegmentHeader,
-        sync: bool,
-    ) -> Result<Self, WalError> {
+    /// Makes a segment of the spare file. The header is written only once the new name is
+    /// durable: a file that a power cut turned back into a spare would keep it otherwise,
+    /// and pass for a segment when a later life gives it the same name.
+    pub(super) fn activate(disk: &dyn Disk, spare: &str, header: SegmentHeader, sync: bool) -> Result<Self, WalError> {
         let name: Arc<str> = segment_name(header.sequence).into();
         let failed = |operation| move |error| io_error(operation, spare, &error);
         disk.rename(spare, &name).map_err(failed("rename"))?;
+        if sync {
+            disk.sync_dir().map_err(failed("directory sync"))?;
+        }
         let file = disk.open(&name, OpenMode::Existing).map_err(failed("open"))?;
         file.write_at(0, &header.encode()).map_err(failed("header write"))?;
         if sync {
-            disk.sync_dir().map_err(failed("directory sync"))?;
             file.sync_data().map_err(failed("header sync"))?;
         }
         Ok(Self { sequence: header.sequence, name, file, len: header.len })

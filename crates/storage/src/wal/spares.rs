@@ -36,6 +36,18 @@ impl Spares {
         }
     }
 
+    /// Takes over a file that an earlier process left, if it is a whole one.
+    pub(super) fn adopt(&self, disk: &dyn Disk, name: String, len: u64) -> Result<(), WalError> {
+        let found = disk.open(&name, OpenMode::Existing).and_then(|file| file.len());
+        if found.map_err(|error| io_error("open", &name, &error))? == len {
+            self.put_all([name]);
+        } else {
+            self.numbers.fetch_max(spare_number(&name).unwrap_or(0), Ordering::Relaxed);
+            disk.remove(&name).map_err(|error| io_error("remove", &name, &error))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn next_name(&self) -> String {
         format!("{PREFIX}{:08}", self.numbers.fetch_add(1, Ordering::Relaxed) + 1)
     }

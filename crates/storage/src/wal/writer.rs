@@ -68,7 +68,9 @@ impl Writer {
         let (disk, config) = (disk.clone(), config.clone());
         let epoch = log.epoch + 1;
         let mut closed = log.segments;
-        shared.spares.put_all(log.spares);
+        for spare in log.spares {
+            shared.spares.adopt(&*disk, spare, config.segment_bytes)?;
+        }
         let head = match closed.pop_back() {
             Some(head) => head,
             None => {
@@ -265,12 +267,7 @@ impl Writer {
             Some(spare) => spare,
             None => spares.create(&*self.disk, len, self.config.sync)?,
         };
-        let header = SegmentHeader {
-            epoch: self.epoch,
-            sequence: self.head.sequence + 1,
-            previous_end: self.end,
-            len,
-        };
+        let header = SegmentHeader { epoch: self.epoch, sequence: self.head.sequence + 1, previous_end: self.end, len };
         let head = Segment::activate(&*self.disk, &spare, header, self.config.sync)?;
         self.closed.push_back(std::mem::replace(&mut self.head, Arc::new(head)));
         self.end = DATA_START;
@@ -282,8 +279,7 @@ impl Writer {
     /// Gives up memory for entries that the disk has, oldest first.
     fn evict(&mut self) {
         let tail_bytes = &self.shared.tail_bytes;
-        while tail_bytes.load(Ordering::Relaxed) > self.config.tail_bytes_max
-            || self.evictable.len() > TAIL_RECORDS_MAX
+        while tail_bytes.load(Ordering::Relaxed) > self.config.tail_bytes_max || self.evictable.len() > TAIL_RECORDS_MAX
         {
             let Some((group, sequence)) = self.evictable.pop_front() else {
                 break;
