@@ -1,0 +1,138 @@
+//! Sizes and times of the shard runtime.
+
+use std::time::Duration;
+
+use execution::Limits;
+
+/// Every field has a default that suits both one node and a cluster. Per shard, unless it
+/// says otherwise.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Requests that wait for the loop; more are refused as exhausted.
+    pub inputs_max: usize,
+    /// Requests evaluated before what they wrote is proposed.
+    pub batch_inputs_max: usize,
+    /// Bytes of keys and values after which a batch is proposed.
+    pub batch_bytes_max: usize,
+    /// Batches proposed and not yet committed.
+    pub pipeline_depth: usize,
+    /// Runs kept in memory. Runs with a started workflow task are kept beyond it.
+    pub cache_runs_max: usize,
+    /// Bytes of state and of recent history kept in memory, by estimate.
+    pub cache_bytes_max: usize,
+    /// Bytes of recent history kept with a run, for workers that follow it.
+    pub cache_history_bytes_max: usize,
+    /// How far ahead wake-ups are read into memory.
+    pub timer_window: Duration,
+    /// Wake-ups in memory; the window shrinks when there are more.
+    pub timers_max: usize,
+    /// Wake-ups handled before the requests get their turn.
+    pub timers_per_turn_max: usize,
+    /// Tasks that wait in memory for matching; more are found again by a scan.
+    pub dispatch_tasks_max: usize,
+    /// Tasks in one offer to matching.
+    pub offer_tasks_max: usize,
+    /// How long an offer may take.
+    pub offer_timeout: Duration,
+    /// After a refused offer, the next one is made at the latest then.
+    pub offer_retry: Duration,
+    /// Events of one page of history, unless the caller wants fewer.
+    pub history_page_events_max: usize,
+    /// Bytes after which a page of history ends.
+    pub history_page_bytes_max: usize,
+    /// How long a reader waits for new events before it gets an empty page.
+    pub history_long_poll: Duration,
+    /// Readers that wait for new events.
+    pub history_waiters_max: usize,
+    /// Queries of one run that wait for a workflow task.
+    pub buffered_queries_max: usize,
+    /// Removed runs in one batch.
+    pub deletions_per_batch_max: usize,
+    /// Hand an activity to a waiting poller in the batch that schedules it.
+    pub fused_dispatch: bool,
+    /// Limits that decisions depend on.
+    pub limits: Limits,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            inputs_max: 4096,
+            batch_inputs_max: 512,
+            batch_bytes_max: 1 << 20,
+            pipeline_depth: 4,
+            cache_runs_max: 20_000,
+            cache_bytes_max: 64 << 20,
+            cache_history_bytes_max: 64 << 10,
+            timer_window: Duration::from_secs(60),
+            timers_max: 100_000,
+            timers_per_turn_max: 256,
+            dispatch_tasks_max: 20_000,
+            offer_tasks_max: 256,
+            offer_timeout: Duration::from_secs(5),
+            offer_retry: Duration::from_millis(100),
+            history_page_events_max: 256,
+            history_page_bytes_max: 2 << 20,
+            history_long_poll: Duration::from_secs(20),
+            history_waiters_max: 10_000,
+            buffered_queries_max: 1,
+            deletions_per_batch_max: 64,
+            fused_dispatch: true,
+            limits: Limits::default(),
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error("history.{0} must not be zero")]
+    Zero(&'static str),
+}
+
+impl Config {
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let counts = [
+            ("inputs_max", self.inputs_max),
+            ("batch_inputs_max", self.batch_inputs_max),
+            ("batch_bytes_max", self.batch_bytes_max),
+            ("pipeline_depth", self.pipeline_depth),
+            ("cache_runs_max", self.cache_runs_max),
+            ("timers_max", self.timers_max),
+            ("timers_per_turn_max", self.timers_per_turn_max),
+            ("dispatch_tasks_max", self.dispatch_tasks_max),
+            ("offer_tasks_max", self.offer_tasks_max),
+            ("history_page_events_max", self.history_page_events_max),
+            ("history_page_bytes_max", self.history_page_bytes_max),
+            ("deletions_per_batch_max", self.deletions_per_batch_max),
+        ];
+        let durations = [
+            ("timer_window", self.timer_window),
+            ("offer_timeout", self.offer_timeout),
+            ("offer_retry", self.offer_retry),
+            ("history_long_poll", self.history_long_poll),
+        ];
+        if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {
+            return Err(ConfigError::Zero(name));
+        }
+        if let Some((name, _)) = durations.into_iter().find(|(_, duration)| duration.is_zero()) {
+            return Err(ConfigError::Zero(name));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_valid() {
+        assert_eq!(Config::default().validate(), Ok(()));
+    }
+
+    #[test]
+    fn a_zero_is_named() {
+        let config = Config { pipeline_depth: 0, ..Config::default() };
+        assert_eq!(config.validate(), Err(ConfigError::Zero("pipeline_depth")));
+    }
+}

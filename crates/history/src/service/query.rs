@@ -1,0 +1,117 @@
+//! A query from its first look at the run to the worker's answer.
+//!
+//! ```text
+//! ask shard ─▶ rides on a workflow task ──answered──▶ done
+//!    ▲                  │ no task is left
+//!    ├──────────────────┘
+//!    │ sticky queue silent: once more, normal queue only
+//!    └─▶ dispatched through matching ──▶ done
+//! ```
+
+use api::Error;
+use api::internal::history_request::Request;
+use api::internal::matching_response::Response;
+use api::internal::{
+    DispatchQuery, DispatchQueryResponse, HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse,
+    matching_request,
+};
+use prost::Message;
+use temporalio_protos::temporal::api::common::v1::Payloads;
+use temporalio_protos::temporal::api::enums::v1::QueryResultType;
+use temporalio_protos::temporal::api::failure::v1::Failure;
+use temporalio_protos::temporal::api::workflowservice::v1::QueryWorkflowResponse;
+use tokio::time::Instant;
+
+use super::{Handle, response, within};
+use crate::error;
+use crate::shard::{Answer, QueryDispatch, QueryOutcome, QueryQueue};
+
+/// How often a query may be sent back to the start: a run that is always busy keeps it in
+/// its buffer, so this is only reached when tasks come and go very fast.
+const TRIES_MAX: usize = 100;
+
+impl Handle {
+    pub(super) async fn query(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+        let mut request = request;
+        let mut queue = QueryQueue::StickyFirst;
+        for _ in 0..TRIES_MAX {
+            match self.ask(request.clone(), queue, deadline).await? {
+                Answer::QueryBuffered(outcome) => {
+                    // The term may end while the query waits; then it is asked anew elsewhere.
+                    let outcome = within(deadline, outcome).await?.map_err(|_| Error::NotLeader { hint: None })?;
+                    if let QueryOutcome::Answered(result) = outcome {
+                        return finish(result.result_type(), result.answer, result.error_message, result.failure);
+                    }
+                }
+                Answer::QueryNow(dispatch) => {
+                    let is_sticky = dispatch.partition.sticky;
+                    pin_run(&mut request, &dispatch);
+                    match self.dispatch(&request, *dispatch, deadline).await {
+                        Ok(DispatchQueryResponse { answer: Some(answer), .. }) => {
+                            let completed = answer.completed_type();
+                            return finish(completed, answer.query_result, answer.error_message, answer.failure);
+                        }
+                        Ok(_) if is_sticky => queue = QueryQueue::NormalOnly,
+                        Err(Error::DeadlineExceeded) if is_sticky && Instant::now() < deadline => {
+                            queue = QueryQueue::NormalOnly;
+                        }
+                        Ok(_) => return Err(error::no_poller()),
+                        Err(error) => return Err(error),
+                    }
+                }
+                answer => return response(answer),
+            }
+        }
+        Err(Error::Unavailable("the workflow is too busy for queries".into()))
+    }
+
+    async fn dispatch(
+        &self,
+        request: &HistoryRequest,
+        dispatch: QueryDispatch,
+        deadline: Instant,
+    ) -> Result<DispatchQueryResponse, Error> {
+        let deadline = if dispatch.partition.sticky {
+            deadline.min(Instant::now() + self.inner.config.limits.sticky_schedule_to_start_default)
+        } else {
+            deadline
+        };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let request = MatchingRequest {
+            namespace_id: request.namespace_id.clone(),
+            namespace: request.namespace.clone(),
+            partition: Some(dispatch.partition),
+            request: Some(matching_request::Request::DispatchQuery(DispatchQuery {
+                task: dispatch.task,
+                timeout: prost_types::Duration::try_from(left).ok(),
+            })),
+        };
+        match within(deadline, self.inner.router.matching(request, deadline)).await?? {
+            MatchingResponse { response: Some(Response::Query(answer)) } => Ok(answer),
+            _ => Err(Error::Internal("an answer of the wrong kind".into())),
+        }
+    }
+}
+
+/// From now on the query is for this very run, even if another one begins.
+fn pin_run(request: &mut HistoryRequest, dispatch: &QueryDispatch) {
+    let Some(Request::Query(query)) = &mut request.request else { return };
+    let Some(execution) = &mut query.execution else { return };
+    if execution.run_id.is_empty() {
+        execution.run_id.clone_from(&dispatch.run_id);
+    }
+}
+
+fn finish(
+    kind: QueryResultType,
+    result: Option<Payloads>,
+    message: String,
+    failure: Option<Failure>,
+) -> Result<HistoryResponse, Error> {
+    if kind == QueryResultType::Failed {
+        let failure = failure.map(|failure| failure.encode_to_vec()).unwrap_or_default();
+        return Err(Error::QueryFailed { message, failure });
+    }
+    let answer = QueryWorkflowResponse { query_result: result, ..QueryWorkflowResponse::default() };
+    Ok(HistoryResponse { body: answer.encode_to_vec().into(), task_gone: false })
+}

@@ -1,0 +1,125 @@
+//! One shard on this node: follows the replica's role and runs [`leader`] while it leads.
+//!
+//! ```text
+//!            ready                      term over, store or proposal failed
+//! waiting ──────────▶ leading(term) ──────────────────────────────────────▶ waiting
+//! ```
+//! Callers find the shard through [`Link`]: the input queue of the term in progress, or
+//! who leads instead. A term in which a proposal failed is never resumed, since it is not
+//! known which sequence number is next.
+
+mod activity;
+mod batch;
+mod cache;
+mod client;
+mod describe;
+mod dispatch;
+mod draft;
+mod fused;
+mod history;
+mod input;
+mod leader;
+mod query;
+mod reads;
+mod record;
+mod requests;
+mod scan;
+mod start;
+mod timers;
+mod wake;
+mod worker;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::{CellRange, Clock, Entropy, NodeId, ShardId, Term};
+use cluster::{Namespaces, Router};
+use consensus::{Group, Role};
+use storage::Kv;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use input::{Answer, Ask, Input, QueryDispatch, QueryOutcome, QueryQueue};
+use leader::{Leader, Stop};
+
+use crate::Config;
+
+/// A leader that cannot propose is asked to stand for a new term after this long.
+const STUCK_TERM: Duration = Duration::from_secs(2);
+/// Between two tries to lead when the store fails.
+const STORE_RETRY: Duration = Duration::from_secs(1);
+
+/// What the shards of a node share, and what tells one from the others.
+pub(crate) struct Context {
+    pub(crate) shard: ShardId,
+    pub(crate) cells: CellRange,
+    pub(crate) group: Group,
+    pub(crate) config: Config,
+    pub(crate) kv: Arc<dyn Kv>,
+    pub(crate) router: Router,
+    pub(crate) namespaces: Namespaces,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+}
+
+/// Where requests for the shard go now.
+#[derive(Clone)]
+pub(crate) enum Link {
+    /// Nobody is known to lead, or this replica will in a moment.
+    Waiting,
+    Elsewhere(Option<NodeId>),
+    Leading(mpsc::Sender<Input>),
+}
+
+/// Runs until `shutdown`.
+pub(crate) async fn run(context: Arc<Context>, link: watch::Sender<Link>, shutdown: CancellationToken) {
+    let mut role = context.group.role();
+    let mut burned = None;
+    loop {
+        let now = *role.borrow_and_update();
+        let next = match now {
+            Role::Leader { term, ready: true } if burned != Some(term) => {
+                burned = Some(term);
+                let stop = lead(&context, term, &link, &shutdown).await;
+                if matches!(stop, Stop::Shutdown) {
+                    break;
+                }
+                // The role may have changed while the term ran.
+                continue;
+            }
+            Role::Leader { .. } | Role::Candidate { .. } => Link::Waiting,
+            Role::Follower { leader, .. } | Role::Learner { leader, .. } => Link::Elsewhere(leader),
+            Role::Stopped => Link::Elsewhere(None),
+        };
+        link.send_replace(next);
+        let is_stuck = matches!(now, Role::Leader { term, ready: true } if burned == Some(term));
+        tokio::select! {
+            () = shutdown.cancelled() => break,
+            changed = role.changed() => if changed.is_err() { break },
+            () = tokio::time::sleep(STUCK_TERM), if is_stuck => context.group.campaign().await,
+        }
+    }
+    link.send_replace(Link::Elsewhere(None));
+}
+
+async fn lead(context: &Arc<Context>, term: Term, link: &watch::Sender<Link>, shutdown: &CancellationToken) -> Stop {
+    let (inputs, queue) = mpsc::channel(context.config.inputs_max);
+    link.send_replace(Link::Leading(inputs));
+    tracing::info!(shard = %context.shard, %term, "leading");
+    let stop = Leader::new(Arc::clone(context), term).run(queue, shutdown).await;
+    link.send_replace(Link::Waiting);
+    match &stop {
+        Stop::Shutdown => {}
+        Stop::Role => tracing::info!(shard = %context.shard, %term, "no longer leading"),
+        Stop::Propose(error) => tracing::warn!(shard = %context.shard, %term, %error, "term given up"),
+        Stop::Store(error) => {
+            tracing::error!(shard = %context.shard, %term, %error, "store failed, term given up");
+            tokio::time::sleep(STORE_RETRY).await;
+        }
+        Stop::Corrupt(what) => {
+            tracing::error!(shard = %context.shard, %term, what, "rows cannot be read, term given up");
+            tokio::time::sleep(STORE_RETRY).await;
+        }
+    }
+    stop
+}

@@ -1,0 +1,67 @@
+//! What comes into the loop, and what goes back to the task that asked.
+
+use api::Error;
+use api::internal::{HistoryRequest, HistoryResponse, PartitionKey};
+use bytes::Bytes;
+use temporalio_protos::temporal::api::query::v1::WorkflowQueryResult;
+use tokio::sync::oneshot;
+
+pub(crate) type ReplyTo = oneshot::Sender<Result<Answer, Error>>;
+
+/// One request and the way back. A dropped way back means that the term ended.
+pub(crate) struct Input {
+    pub(crate) ask: Ask,
+    pub(crate) reply: ReplyTo,
+}
+
+pub(crate) struct Ask {
+    pub(crate) request: Box<HistoryRequest>,
+    /// Only queries look at it.
+    pub(crate) queue: QueryQueue,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum QueryQueue {
+    StickyFirst,
+    /// The sticky queue has no worker: forget it.
+    NormalOnly,
+}
+
+/// What the asking task does next.
+pub(crate) enum Answer {
+    Response(HistoryResponse),
+    /// Nothing new for a reader of history: wait for `wake`, or answer with `empty`.
+    WaitForEvents { empty: Bytes, wake: oneshot::Receiver<()> },
+    /// The query rides on the next workflow task.
+    QueryBuffered(oneshot::Receiver<QueryOutcome>),
+    /// Nothing is in progress: ask a worker directly.
+    QueryNow(Box<QueryDispatch>),
+}
+
+pub(crate) enum QueryOutcome {
+    Answered(Box<WorkflowQueryResult>),
+    /// No workflow task is in the way any more: ask again.
+    Unblocked,
+}
+
+/// A query as a task for matching.
+pub(crate) struct QueryDispatch {
+    pub(crate) run_id: String,
+    pub(crate) partition: PartitionKey,
+    /// An encoded `PollWorkflowTaskQueueResponse` without its token.
+    pub(crate) task: Bytes,
+}
+
+impl Answer {
+    pub(crate) fn body(body: impl Into<Bytes>) -> Self {
+        Self::Response(HistoryResponse { body: body.into(), task_gone: false })
+    }
+
+    pub(crate) fn message(message: &impl prost::Message) -> Self {
+        Self::body(message.encode_to_vec())
+    }
+
+    pub(crate) fn task_gone() -> Self {
+        Self::Response(HistoryResponse { body: Bytes::new(), task_gone: true })
+    }
+}

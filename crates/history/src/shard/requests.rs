@@ -1,0 +1,57 @@
+//! One request, one answer: which file handles what.
+
+use api::internal::HistoryRequest;
+use api::internal::history_request::Request;
+use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
+
+use super::input::{Answer, Ask};
+use super::leader::{Fault, Leader};
+use crate::error;
+use crate::run::WorkflowKey;
+
+/// Whose request it is.
+pub(super) struct Caller {
+    pub(super) namespace_id: String,
+    pub(super) namespace: String,
+}
+
+impl Caller {
+    pub(super) fn workflow(&self, workflow_id: &str) -> WorkflowKey {
+        WorkflowKey::new(&self.namespace_id, workflow_id)
+    }
+}
+
+/// The execution that a request must name.
+pub(super) fn named(execution: Option<WorkflowExecution>) -> Result<WorkflowExecution, Fault> {
+    execution.ok_or_else(|| error::malformed("Execution").into())
+}
+
+impl Leader {
+    pub(super) fn answer(&mut self, ask: Ask) -> Result<Answer, Fault> {
+        let Ask { request, queue } = ask;
+        let HistoryRequest { namespace_id, namespace, request, .. } = *request;
+        let caller = Caller { namespace_id, namespace };
+        let request = request.ok_or_else(|| error::malformed("Request"))?;
+        match request {
+            Request::Start(request) => self.start(&caller, request),
+            Request::SignalWithStart(request) => self.signal_with_start(&caller, request),
+            Request::Signal(request) => self.signal(&caller, request),
+            Request::RequestCancel(request) => self.request_cancel(&caller, request),
+            Request::Terminate(request) => self.terminate(&caller, request),
+            Request::ResetSticky(request) => self.reset_sticky(&caller, request),
+            Request::Describe(request) => self.describe(&caller, request),
+            Request::GetHistory(request) => self.get_history(&caller, &request),
+            Request::GetHistoryReverse(request) => self.get_history_reverse(&caller, request),
+            Request::Query(request) => self.query(&caller, request, queue),
+            Request::StartWorkflowTask(request) => self.start_workflow_task(request),
+            Request::CompleteWorkflowTask(request) => self.complete_workflow_task(request),
+            Request::FailWorkflowTask(request) => self.fail_workflow_task(request),
+            Request::StickyQueueUnavailable(request) => self.sticky_queue_unavailable(request),
+            Request::StartActivityTask(request) => self.start_activity_task(request),
+            Request::CompleteActivity(request) => self.complete_activity(&caller, request),
+            Request::FailActivity(request) => self.fail_activity(&caller, request),
+            Request::CancelActivity(request) => self.cancel_activity(&caller, request),
+            Request::Heartbeat(request) => self.heartbeat(&caller, request),
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! Starting a run, or joining, replacing or refusing one that has the id already.
+
+use execution::policy::start_policy::{
+    CurrentRun, StartDecision, decide_signal_with_start, decide_start, superseded,
+};
+use execution::workflow::{Command, Reply, Start, StartWorkflowTask, Task};
+use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
+use temporalio_protos::temporal::api::enums::v1::{EventType, WorkflowExecutionStatus};
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    PollWorkflowTaskQueueRequest, SignalWithStartWorkflowExecutionRequest, SignalWithStartWorkflowExecutionResponse,
+    SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, StartWorkflowExecutionResponse,
+};
+
+use super::draft::Draft;
+use super::input::Answer;
+use super::leader::{Fault, Leader};
+use super::requests::Caller;
+use crate::error::rejected;
+use crate::run::{RunKey, WorkflowKey};
+use crate::wire;
+
+/// What a request wants to begin.
+struct Begin {
+    request: StartWorkflowExecutionRequest,
+    signal: Option<SignalWorkflowExecutionRequest>,
+}
+
+/// Recorded together or not at all.
+struct Begun {
+    draft: Draft,
+    ended: Option<Draft>,
+}
+
+impl Leader {
+    pub(super) fn start(&mut self, caller: &Caller, request: StartWorkflowExecutionRequest) -> Result<Answer, Fault> {
+        let workflow = caller.workflow(&request.workflow_id);
+        let current = self.current_run(&workflow)?;
+        match decide_start(current.as_ref(), &request).map_err(rejected)? {
+            StartDecision::ReturnExisting { run_id, started } => self.existing(caller, &workflow, &run_id, started),
+            // What `on_conflict_options` would attach needs an event of its own, which the
+            // core does not write yet.
+            StartDecision::UseExisting { run_id, .. } => self.existing(caller, &workflow, &run_id, false),
+            StartDecision::CreateNew => self.begin_and_answer(caller, &workflow, current, None, request),
+            StartDecision::TerminateThenCreate { run_id } => {
+                self.begin_and_answer(caller, &workflow, current, Some(run_id), request)
+            }
+        }
+    }
+
+    pub(super) fn signal_with_start(
+        &mut self,
+        caller: &Caller,
+        request: SignalWithStartWorkflowExecutionRequest,
+    ) -> Result<Answer, Fault> {
+        let workflow = caller.workflow(&request.workflow_id);
+        let current = self.current_run(&workflow)?;
+        let (run_id, started) = match decide_signal_with_start(current.as_ref(), &request).map_err(rejected)? {
+            StartDecision::ReturnExisting { run_id, started } => (run_id, started),
+            StartDecision::UseExisting { run_id, .. } => {
+                let mut draft = self.draft(&workflow.run(&run_id))?;
+                self.step(&mut draft, Command::Signal(Box::new(signal_of(&request))))?;
+                self.record(draft);
+                (run_id, false)
+            }
+            StartDecision::CreateNew => (self.begin_with_signal(caller, &workflow, current, None, request)?, true),
+            StartDecision::TerminateThenCreate { run_id } => {
+                (self.begin_with_signal(caller, &workflow, current, Some(run_id), request)?, true)
+            }
+        };
+        let first_execution_run_id = self.first_execution_run_id(&workflow, &run_id)?;
+        Ok(Answer::message(&SignalWithStartWorkflowExecutionResponse {
+            run_id,
+            started,
+            first_execution_run_id,
+            ..SignalWithStartWorkflowExecutionResponse::default()
+        }))
+    }
+
+    fn begin_with_signal(
+        &mut self,
+        caller: &Caller,
+        workflow: &WorkflowKey,
+        current: Option<CurrentRun>,
+        replaced: Option<String>,
+        request: SignalWithStartWorkflowExecutionRequest,
+    ) -> Result<String, Fault> {
+        let signal = Some(signal_of(&request));
+        let begin = Begin { request: start_of(request), signal };
+        let begun = self.begin_run(caller, workflow, current, replaced, begin)?;
+        let run_id = begun.draft.run.run_id.as_str().to_owned();
+        self.record_begun(begun);
+        Ok(run_id)
+    }
+
+    fn begin_and_answer(
+        &mut self,
+        caller: &Caller,
+        workflow: &WorkflowKey,
+        current: Option<CurrentRun>,
+        replaced: Option<String>,
+        request: StartWorkflowExecutionRequest,
+    ) -> Result<Answer, Fault> {
+        let eager = request.request_eager_execution.then(|| PollWorkflowTaskQueueRequest {
+            namespace: request.namespace.clone(),
+            task_queue: request.task_queue.clone(),
+            identity: request.identity.clone(),
+            deployment_options: request.eager_worker_deployment_options.clone(),
+            ..PollWorkflowTaskQueueRequest::default()
+        });
+        let request_id = request.request_id.clone();
+        let begin = Begin { request, signal: None };
+        let mut begun = self.begin_run(caller, workflow, current, replaced, begin)?;
+        let draft = &mut begun.draft;
+        let mut task = None;
+        if let Some(poll) = eager
+            && let Some(Task::Workflow(reference)) = draft.tasks.first().cloned()
+        {
+            let start = StartWorkflowTask {
+                scheduled_event_id: reference.scheduled_event_id,
+                stamp: reference.stamp,
+                request_id,
+                poll,
+            };
+            if let Reply::WorkflowTaskStarted(started) =
+                self.step(draft, Command::StartWorkflowTask(Box::new(start)))?
+            {
+                draft.tasks.retain(|task| !matches!(task, Task::Workflow(_)));
+                task = Some(started);
+            }
+        }
+        let run = draft.run.clone();
+        let first_execution_run_id = draft.state.first_execution_run_id().to_owned();
+        self.record_begun(begun);
+        let response = StartWorkflowExecutionResponse {
+            run_id: run.run_id.as_str().to_owned(),
+            first_execution_run_id,
+            started: true,
+            status: WorkflowExecutionStatus::Running.into(),
+            link: Some(link_to_start(caller, &run)),
+            ..StartWorkflowExecutionResponse::default()
+        };
+        match task {
+            None => Ok(Answer::message(&response)),
+            Some(task) => {
+                let task = self.encode_workflow_task(&run, *task)?;
+                Ok(Answer::body(wire::with_field(&response, wire::TASK_OF_START, &[task])))
+            }
+        }
+    }
+
+    /// Drafts of the new run and of the end of the one it replaces.
+    fn begin_run(
+        &mut self,
+        caller: &Caller,
+        workflow: &WorkflowKey,
+        current: Option<CurrentRun>,
+        replaced: Option<String>,
+        begin: Begin,
+    ) -> Result<Begun, Fault> {
+        let run_id = self.fresh_ids().run_id;
+        let namespace = self.context.namespaces.by_id(&caller.namespace_id);
+        let start = Start {
+            namespace_id: workflow.namespace_id.clone(),
+            workflow_id: workflow.workflow_id.clone(),
+            run_id: run_id.clone(),
+            namespace_name: caller.namespace.clone(),
+            request: begin.request,
+            signal: begin.signal,
+            previous_run_id: current.map(|run| run.run_id.into()),
+            retention: namespace.map(|namespace| namespace.retention).unwrap_or_default(),
+        };
+        let mut draft = Draft::new(workflow.run(run_id.as_str()), execution::workflow::State::new());
+        self.step(&mut draft, Command::Start(Box::new(start)))?;
+        let mut ended = None;
+        if let Some(old_run_id) = replaced {
+            let mut old = self.draft(&workflow.run(&old_run_id))?;
+            let terminate = superseded(&old_run_id, run_id.as_str());
+            self.step(&mut old, Command::Terminate(Box::new(terminate)))?;
+            ended = Some(old);
+        }
+        Ok(Begun { draft, ended })
+    }
+
+    fn record_begun(&mut self, begun: Begun) {
+        if let Some(ended) = begun.ended {
+            self.record(ended);
+        }
+        self.record_current(&begun.draft.run);
+        self.record(begun.draft);
+    }
+
+    fn existing(
+        &mut self,
+        caller: &Caller,
+        workflow: &WorkflowKey,
+        run_id: &str,
+        started: bool,
+    ) -> Result<Answer, Fault> {
+        let run = self.resolve(workflow, run_id)?;
+        let state = self.state(&run);
+        Ok(Answer::message(&StartWorkflowExecutionResponse {
+            run_id: run_id.to_owned(),
+            first_execution_run_id: state.first_execution_run_id().to_owned(),
+            started,
+            status: state.status().into(),
+            link: Some(link_to_start(caller, &run)),
+            ..StartWorkflowExecutionResponse::default()
+        }))
+    }
+
+    /// What the start policy wants to know of the latest run.
+    fn current_run(&mut self, workflow: &WorkflowKey) -> Result<Option<CurrentRun>, Fault> {
+        let Some(run_id) = self.current_run_id(workflow)? else { return Ok(None) };
+        let run = workflow.run(&run_id);
+        if !self.load(&run)? {
+            return Ok(None);
+        }
+        let state = self.state(&run);
+        Ok(Some(CurrentRun {
+            run_id,
+            first_execution_run_id: state.first_execution_run_id().to_owned(),
+            start_request_id: state.start_request_id().to_owned(),
+            attached_request_ids: Vec::new(),
+            status: state.status(),
+        }))
+    }
+
+    fn first_execution_run_id(&mut self, workflow: &WorkflowKey, run_id: &str) -> Result<String, Fault> {
+        let run = self.resolve(workflow, run_id)?;
+        Ok(self.state(&run).first_execution_run_id().to_owned())
+    }
+}
+
+fn link_to_start(caller: &Caller, run: &RunKey) -> Link {
+    use link::workflow_event::{EventReference, Reference};
+    let reference = EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted.into() };
+    Link {
+        variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent {
+            namespace: caller.namespace.clone(),
+            workflow_id: run.workflow.workflow_id.as_str().to_owned(),
+            run_id: run.run_id.as_str().to_owned(),
+            reference: Some(Reference::EventRef(reference)),
+        })),
+    }
+}
+
+fn signal_of(request: &SignalWithStartWorkflowExecutionRequest) -> SignalWorkflowExecutionRequest {
+    #[expect(deprecated, reason = "old clients still send it")]
+    SignalWorkflowExecutionRequest {
+        namespace: request.namespace.clone(),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: request.workflow_id.clone(),
+            run_id: String::new(),
+        }),
+        signal_name: request.signal_name.clone(),
+        input: request.signal_input.clone(),
+        identity: request.identity.clone(),
+        request_id: request.request_id.clone(),
+        control: request.control.clone(),
+        header: request.header.clone(),
+        links: request.links.clone(),
+    }
+}
+
+fn start_of(request: SignalWithStartWorkflowExecutionRequest) -> StartWorkflowExecutionRequest {
+    StartWorkflowExecutionRequest {
+        namespace: request.namespace,
+        workflow_id: request.workflow_id,
+        workflow_type: request.workflow_type,
+        task_queue: request.task_queue,
+        input: request.input,
+        workflow_execution_timeout: request.workflow_execution_timeout,
+        workflow_run_timeout: request.workflow_run_timeout,
+        workflow_task_timeout: request.workflow_task_timeout,
+        identity: request.identity,
+        request_id: request.request_id,
+        workflow_id_reuse_policy: request.workflow_id_reuse_policy,
+        workflow_id_conflict_policy: request.workflow_id_conflict_policy,
+        retry_policy: request.retry_policy,
+        cron_schedule: request.cron_schedule,
+        memo: request.memo,
+        search_attributes: request.search_attributes,
+        header: request.header,
+        workflow_start_delay: request.workflow_start_delay,
+        user_metadata: request.user_metadata,
+        links: request.links,
+        versioning_override: request.versioning_override,
+        priority: request.priority,
+        time_skipping_config: request.time_skipping_config,
+        ..StartWorkflowExecutionRequest::default()
+    }
+}
+
