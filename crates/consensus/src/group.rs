@@ -9,8 +9,9 @@ use base::{NodeId, Term};
 use futures_util::future::Either;
 use openraft::errors::{LinearizableReadError, RaftError};
 use openraft::rt::WatchReceiver;
-use openraft::{Instant, LinearizerOption};
+use openraft::{Instant as _, LinearizerOption};
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::Proposal;
 use crate::codec;
@@ -83,6 +84,9 @@ pub(crate) struct Shared {
     pub(crate) pipeline: Arc<Pipeline>,
     pub(crate) role: watch::Receiver<Role>,
     pub(crate) timing: Timing,
+    /// Until then this node neither votes nor campaigns: before the restart it may have
+    /// acknowledged a leader that still trusts its lease.
+    pub(crate) hold_until: Option<Instant>,
     /// With one voter there is nobody to ask who leads.
     pub(crate) single_voter: bool,
 }
@@ -134,6 +138,15 @@ impl Group {
             }
         }
         self.shared.pipeline.submit(&self.shared.raft, fence.seq, codec::encode_proposal(proposal))
+    }
+
+    /// The sequence number with which to go on in `term`, for a proposer that starts anew
+    /// in a term where an earlier one made proposals: waits until these are answered and
+    /// applied, so that the local state is what the next proposal will be applied to.
+    pub async fn next_seq(&self, term: Term) -> Result<u64, ProposeError> {
+        let seq = self.shared.pipeline.next_seq(term).await.ok_or(ProposeError::NotLeader(term, None))?;
+        self.applied(self.shared.pipeline.committed_index()).await;
+        Ok(seq)
     }
 
     /// Resolves once everything committed before the call is applied here and this node
@@ -245,8 +258,12 @@ impl Group {
     }
 
     /// Starts an election now (used when the leader's node is known dead). The other
-    /// voters still refuse while they trust the lease of the old leader.
+    /// voters still refuse while they trust the lease of the old leader; soon after a
+    /// restart this node does not know of any lease, and does nothing.
     pub async fn campaign(&self) {
+        if self.shared.hold_until.is_some_and(|until| Instant::now() < until) {
+            return;
+        }
         // A stopped group cannot campaign, and says so by its role.
         self.shared.raft.trigger().elect(true).await.ok();
     }

@@ -36,8 +36,7 @@ pub(crate) struct Receiver {
     pub(crate) raft: Raft,
     pub(crate) store: Arc<Store>,
     pub(crate) incoming: Arc<Mutex<Incoming>>,
-    /// Until then no vote is given: before the restart this node may have acknowledged a
-    /// leader that still trusts its lease.
+    /// Until then no vote is given, see [`crate::group::Shared::hold_until`].
     pub(crate) hold_until: Option<Instant>,
 }
 

@@ -264,7 +264,7 @@ impl Inner {
             transfer: self.config.election_timeout_max * 2,
         };
         let receiver = Receiver { raft: raft.clone(), store: store.clone(), incoming: Arc::default(), hold_until };
-        let shared = Shared { raft, store, pipeline, role, timing, single_voter: is_single };
+        let shared = Shared { raft, store, pipeline, role, timing, hold_until, single_voter: is_single };
         Ok(Replica { group: Group { shared: Arc::new(shared) }, receiver: Arc::new(receiver), log })
     }
 

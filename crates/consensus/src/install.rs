@@ -119,3 +119,6 @@ fn delete_range(store: &Store, start: &Bytes, end: &Bytes) -> Result<(), io::Err
         store.kv.write(batch).map_err(io::Error::other)?;
     }
 }
+
+#[cfg(test)]
+mod tests;

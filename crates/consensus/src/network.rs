@@ -22,7 +22,6 @@ use openraft::raft::{
 };
 use prost::Message;
 use storage::GroupId;
-use tokio::time::Instant;
 
 use crate::codec::{self, DecodeError, proto};
 use crate::snapshot::{Cursor, SnapshotData, SnapshotView};
@@ -153,13 +152,11 @@ impl Client {
         view: SnapshotView,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
         let transfer = self.network.entropy.next_u64();
-        let start = Instant::now();
         let mut cursor = Cursor::default();
-        let mut sent_bytes = 0;
         for sequence in 0.. {
             let page = view.page(&mut cursor, CHUNK_BYTES).map_err(|e| NetworkError::new(&e))?;
             let finish = page.is_empty().then(|| view.record.encode());
-            sent_bytes += page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
+            let bytes = page.iter().map(|(key, value)| (key.len() + value.len()) as u64).sum::<u64>();
             let pairs =
                 page.into_iter().map(|(key, value): (Bytes, Bytes)| proto::Op { key, value: Some(value), end: None });
             let chunk =
@@ -172,8 +169,7 @@ impl Client {
             if response.next_sequence != sequence + 1 {
                 return Err(NetworkError::from_string("the receiver lost the transfer").into());
             }
-            tokio::time::sleep_until(start + Duration::from_millis(sent_bytes * 1000 / SNAPSHOT_BYTES_PER_SECOND))
-                .await;
+            tokio::time::sleep(Duration::from_micros(bytes * 1_000_000 / SNAPSHOT_BYTES_PER_SECOND)).await;
         }
         unreachable!("a view ends")
     }

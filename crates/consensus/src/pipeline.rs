@@ -39,7 +39,10 @@ pub(crate) type Reply = Result<Proposed, ProposeError>;
 
 pub(crate) struct Pipeline {
     state: Mutex<State>,
+    /// Something waits to be submitted again.
     refused: Notify,
+    /// Every proposal has its answer.
+    settled: Notify,
 }
 
 #[derive(Default)]
@@ -80,7 +83,7 @@ impl State {
 
 impl Pipeline {
     pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), refused: Notify::new() })
+        Arc::new(Self { state: Mutex::default(), refused: Notify::new(), settled: Notify::new() })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -172,16 +175,41 @@ impl Pipeline {
         }
     }
 
+    /// The sequence number that the next proposal of `term` must carry, once every earlier
+    /// one has its answer.
+    pub(crate) async fn next_seq(&self, term: Term) -> Option<u64> {
+        loop {
+            let settled = self.settled.notified();
+            tokio::pin!(settled);
+            settled.as_mut().enable();
+            {
+                let state = self.lock();
+                if state.term < term {
+                    return Some(1);
+                }
+                if state.term > term || state.over {
+                    return None;
+                }
+                if state.in_flight.is_empty() && state.waiting.is_empty() {
+                    return Some(state.accepted + 1);
+                }
+            }
+            settled.await;
+        }
+    }
+
     /// This node leads `term` no longer.
     pub(crate) fn end_before(&self, term: Term, leader: Option<NodeId>) {
         let mut state = self.lock();
         if state.term < term && !state.over {
             state.end(leader);
+            self.settled.notify_waiters();
         }
     }
 
     pub(crate) fn end(&self, leader: Option<NodeId>) {
         self.lock().end(leader);
+        self.settled.notify_waiters();
     }
 
     /// The highest index known to be committed here.
@@ -199,6 +227,9 @@ impl Pipeline {
         if seq == state.committed + 1 {
             state.committed = seq;
             drop(waiting.reply.send(Ok(Proposed { index: at.index })));
+            if state.in_flight.is_empty() {
+                self.settled.notify_waiters();
+            }
         } else {
             state.waiting.insert(seq, waiting);
             self.refused.notify_one();
@@ -244,5 +275,33 @@ impl Outcome<ClientWriteResult<TypeConfig>> for Ticket {
             Ok(response) => self.pipeline.committed(self.term, self.seq, response.log_id),
             Err(error) => self.pipeline.failed(self.term, self.seq, &error),
         }
+    }
+}
+
+#[cfg(test)]
+impl Pipeline {
+    /// Submits three proposals from `first` on, as if Raft had refused the first of them
+    /// and taken the other two.
+    pub(crate) fn submit_refusing(
+        self: &Arc<Self>,
+        raft: &Raft,
+        first: u64,
+        command: impl Fn(u64) -> Command,
+    ) -> Vec<oneshot::Receiver<Reply>> {
+        let mut state = self.lock();
+        let mut replies = Vec::new();
+        for seq in first..first + 3 {
+            let (reply, result) = oneshot::channel();
+            let waiting = Waiting { command: command(seq), reply };
+            if seq == first {
+                state.waiting.insert(seq, waiting);
+                self.refused.notify_one();
+            } else {
+                self.send(&mut state, raft, seq, waiting).expect("Raft runs");
+            }
+            state.accepted = seq;
+            replies.push(result);
+        }
+        replies
     }
 }

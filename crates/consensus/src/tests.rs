@@ -1,6 +1,10 @@
 //! Whole groups, from one node to three, over a network, disks and stores in memory.
 
 mod cluster;
+mod determinism;
 mod harness;
+mod lease;
 mod single;
+mod snapshot;
 mod suite;
+mod threads;

@@ -171,28 +171,71 @@ async fn proposals_outlive_a_lapse_of_the_lease() {
     let cluster = Cluster::start(3, config()).await;
     let (leader, term) = cluster.leader().await;
     let others: Vec<u64> = (1..=3).filter(|id| *id != leader).collect();
-    // The others neither hear from the leader nor find a quorum, so the term goes on.
-    cluster.net.isolate(leader, &others);
-    cluster.net.isolate(others[0], &[others[1]]);
-    tokio::time::sleep(Duration::from_millis(900)).await;
+    for other in &others {
+        // Nobody uses the moment to win another term.
+        cluster.group(*other).shared.raft.runtime_config().elect(false);
+    }
     let group = cluster.group(leader);
+    group.propose(proposal(term, 1, put("last", "1"))).await.unwrap();
+    cluster.net.isolate(leader, &others);
+    tokio::time::sleep(Duration::from_millis(900)).await;
+    let last = group.status().last_log_index;
     let pending: Vec<_> =
-        (1..=10).map(|seq| group.propose(proposal(term, seq, put("last", &seq.to_string())))).collect();
+        (2..=50).map(|seq| group.propose(proposal(term, seq, put("last", &seq.to_string())))).collect();
     tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(group.status().last_log_index, last, "refused without a lease");
     cluster.net.heal();
-    let mut index = 0;
+    let mut index = last;
     for reply in pending {
-        match timeout(PATIENCE, reply).await.unwrap() {
-            Ok(proposed) => index = proposed.index,
-            // Another node may win after the heal; then nothing was appended.
-            Err(error) => {
-                assert!(matches!(error, ProposeError::NotLeader(..)), "{error}");
-                return;
-            }
-        }
+        let next = timeout(PATIENCE, reply).await.unwrap().unwrap().index;
+        assert!(next > index);
+        index = next;
+    }
+    assert_eq!(group.next_seq(term).await.unwrap(), 51);
+    cluster.applied_everywhere(index).await;
+    for id in 1..=3 {
+        assert_eq!(cluster.get(id, "last").as_deref(), Some("50"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_appended_behind_a_refused_proposal_is_proposed_again() {
+    let cluster = Cluster::start(3, config()).await;
+    let (leader, term) = cluster.leader().await;
+    let group = cluster.group(leader);
+    let pipeline = group.shared.pipeline.clone();
+    group.propose(proposal(term, 1, put("last", "1"))).await.unwrap();
+    // Raft refuses the second and takes the third and fourth.
+    let replies: Vec<_> = pipeline.submit_refusing(&group.shared.raft, 2, |seq| {
+        codec::encode_proposal(proposal(term, seq, put("last", &seq.to_string())))
+    });
+    let mut index = 0;
+    for reply in replies {
+        let next = timeout(PATIENCE, reply).await.unwrap().unwrap().unwrap().index;
+        assert!(next > index);
+        index = next;
     }
     cluster.applied_everywhere(index).await;
-    assert_eq!(cluster.get(leader, "last").as_deref(), Some("10"));
+    for id in 1..=3 {
+        assert_eq!(cluster.get(id, "last").as_deref(), Some("4"));
+        assert_eq!(cluster.group(id).status().fenced, 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_abandoned_term_can_be_resumed() {
+    let cluster = Cluster::start(3, config()).await;
+    let (leader, term) = cluster.leader().await;
+    let group = cluster.group(leader);
+    assert_eq!(group.next_seq(term).await.unwrap(), 1);
+    for seq in 1..=20 {
+        // The proposer is gone before it hears of any.
+        drop(group.propose(proposal(term, seq, put("last", &seq.to_string()))));
+    }
+    assert_eq!(group.next_seq(term).await.unwrap(), 21);
+    assert_eq!(cluster.get(leader, "last").as_deref(), Some("20"));
+    group.propose(proposal(term, 21, put("last", "21"))).await.unwrap();
+    assert!(group.next_seq(Term(term.0 - 1)).await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
@@ -208,6 +251,40 @@ async fn leadership_moves_on_request() {
     assert_eq!(new, target);
     let index = cluster.group(new).propose(proposal(next, 1, put("key", "2"))).await.unwrap().index;
     cluster.applied_everywhere(index).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn proposals_during_a_transfer_commit_or_are_refused() {
+    let cluster = Cluster::start(3, config()).await;
+    let (leader, term) = cluster.leader().await;
+    let target = (1..=3).find(|id| *id != leader).unwrap();
+    let group = cluster.group(leader);
+    group.propose(proposal(term, 1, put("2-1", "value"))).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let transfer = group.transfer_leader(base::NodeId(target));
+    let writes = async {
+        let mut done = Vec::new();
+        for seq in 2.. {
+            match timeout(PATIENCE, group.propose(proposal(term, seq, put(&seq.to_string(), "value")))).await.unwrap() {
+                Ok(_) => done.push(seq),
+                Err(error) => {
+                    assert!(!matches!(error, ProposeError::Stopped));
+                    break;
+                }
+            }
+        }
+        done
+    };
+    let (moved, done) = tokio::join!(transfer, writes);
+    moved.unwrap();
+    let (new, next) = cluster.leader_among(&[target], term).await;
+    let index = cluster.group(new).propose(proposal(next, 1, put("end", "1"))).await.unwrap().index;
+    cluster.applied_everywhere(index).await;
+    for id in 1..=3 {
+        for seq in &done {
+            assert_eq!(cluster.get(id, &seq.to_string()).as_deref(), Some("value"));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

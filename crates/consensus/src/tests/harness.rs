@@ -126,12 +126,16 @@ impl Cluster {
     }
 
     pub(super) fn stopped(nodes: u64, config: Config) -> Self {
+        Self::seeded(nodes, config, 0)
+    }
+
+    pub(super) fn seeded(nodes: u64, config: Config, seed: u64) -> Self {
         let ids = 1..=nodes;
         let node = |id: u64| Node {
             id: NodeId(id),
             disk: MemoryDisk::new(),
             kv: MemoryKv::new(),
-            entropy: Arc::new(SeededEntropy::new(id)),
+            entropy: Arc::new(SeededEntropy::new(seed * 1000 + id)),
             running: None,
         };
         Self {
