@@ -30,6 +30,7 @@ mod close_command;
 mod describe;
 mod fire;
 mod marker;
+mod predefined;
 mod reset_point;
 mod signal;
 mod successor;

@@ -95,6 +95,8 @@ fn apply_task_event(state: &mut State, event: &HistoryEvent, attributes: &Attrib
             end_task(state);
             state.core.workflow_task_attempt = 1;
             state.core.workflow_task_attempts_since_success = 0;
+            state.core.set_last_task_failed_cause(WorkflowTaskFailedCause::Unspecified);
+            state.core.set_last_task_timeout_type(TimeoutType::Unspecified);
             state.core.last_completed_task_started_event_id = a.started_event_id;
             state.core.most_recent_worker_version_stamp.clone_from(&a.worker_version);
             state.core.worker_deployment_name.clone_from(&a.worker_deployment_name);
@@ -102,6 +104,8 @@ fn apply_task_event(state: &mut State, event: &HistoryEvent, attributes: &Attrib
         }
         A::WorkflowTaskFailedEventAttributes(a) => {
             fail_task(state, true);
+            state.core.set_last_task_failed_cause(a.cause());
+            state.core.set_last_task_timeout_type(TimeoutType::Unspecified);
             match a.cause() {
                 WorkflowTaskFailedCause::ResetWorkflow | WorkflowTaskFailedCause::FailoverCloseCommand => {
                     state.core.workflow_task_attempt = 1;
@@ -111,7 +115,12 @@ fn apply_task_event(state: &mut State, event: &HistoryEvent, attributes: &Attrib
             }
         }
         A::WorkflowTaskTimedOutEventAttributes(a) => {
-            fail_task(state, a.timeout_type() != TimeoutType::ScheduleToStart);
+            let held = a.timeout_type() != TimeoutType::ScheduleToStart;
+            fail_task(state, held);
+            if held {
+                state.core.set_last_task_failed_cause(WorkflowTaskFailedCause::Unspecified);
+                state.core.set_last_task_timeout_type(a.timeout_type());
+            }
         }
         _ => {}
     }
@@ -150,6 +159,7 @@ fn apply_note(state: &mut State, note: &Note) {
             }
         }
         Note::SignalRequested { request_id } => state.signal_requests.insert_mut(request_id.as_str().into()),
+        Note::SearchAttribute { name, value } => upsert::search_attribute(state, name, value.as_deref()),
         Note::TransientTaskScheduled(task) => schedule_task(state, *task),
         Note::TaskHeartbeat { original_scheduled_time } => {
             if let Some(task) = &mut state.core.workflow_task {

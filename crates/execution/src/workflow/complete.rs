@@ -27,7 +27,7 @@ use super::commands::{Fail, Turn, check_sequence};
 use super::decision::ActivityTaskStarted;
 use super::step::Step;
 use super::workflow_task::{self, check_token, ids, is_transient};
-use super::{Note, Reply, State, activity, buffer, close};
+use super::{Note, Reply, State, activity, buffer, close, predefined};
 use crate::Rejection;
 
 /// `before` is the state without any of this step's changes.
@@ -115,7 +115,7 @@ fn write_completed(step: &mut Step<'_>, request: &Request) -> i64 {
         build_id: options.build_id.clone(),
         deployment_name: options.deployment_name.clone(),
     });
-    step.event(Attributes::WorkflowTaskCompletedEventAttributes(WorkflowTaskCompletedEventAttributes {
+    let completed = WorkflowTaskCompletedEventAttributes {
         scheduled_event_id,
         started_event_id,
         identity: request.identity.clone(),
@@ -127,7 +127,10 @@ fn write_completed(step: &mut Step<'_>, request: &Request) -> i64 {
         deployment_version,
         versioning_behavior: if versioned { request.versioning_behavior } else { 0 },
         ..WorkflowTaskCompletedEventAttributes::default()
-    }))
+    };
+    let id = step.event(Attributes::WorkflowTaskCompletedEventAttributes(completed.clone()));
+    predefined::task_completed(step, &completed);
+    id
 }
 
 fn set_sticky(step: &mut Step<'_>, request: &Request) {

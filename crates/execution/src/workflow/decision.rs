@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{RunId, Timestamp};
-use temporalio_protos::temporal::api::common::v1::Payloads;
+use temporalio_protos::temporal::api::common::v1::{Payload, Payloads};
 use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
@@ -69,6 +69,11 @@ pub enum Note {
     },
     SignalRequested {
         request_id: String,
+    },
+    /// A search attribute that the server keeps on its own; none removes it.
+    SearchAttribute {
+        name: String,
+        value: Option<Box<Payload>>,
     },
     /// The retry of a failed workflow task: it has no event until it completes.
     TransientTaskScheduled(stored::WorkflowTask),

@@ -230,6 +230,7 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         Note::Unbuffered { sequence } => vec![RowKey::Buffered(*sequence)],
         Note::Flushed { first, next } => (*first..*next).map(RowKey::Buffered).collect(),
         Note::SignalRequested { request_id } => vec![RowKey::SignalRequest(request_id.clone())],
+        Note::SearchAttribute { .. } => vec![RowKey::SearchAttributes],
         Note::TransientTaskScheduled(_)
         | Note::TaskHeartbeat { .. }
         | Note::TransientTaskFailed { .. }

@@ -31,6 +31,16 @@ pub(crate) fn memo(state: &mut State, event: &WorkflowPropertiesModifiedEventAtt
     state.memo = Some(Arc::new(merged));
 }
 
+/// One search attribute that the server sets on its own; none removes it.
+pub(crate) fn search_attribute(state: &mut State, name: &str, value: Option<&Payload>) {
+    let mut attributes = state.search_attributes().cloned().unwrap_or_default();
+    match value {
+        Some(value) => attributes.indexed_fields.insert(name.to_owned(), value.clone()),
+        None => attributes.indexed_fields.remove(name),
+    };
+    state.search_attributes = Some(Arc::new(attributes));
+}
+
 pub(crate) fn upsert_search_attributes(
     turn: &mut Turn<'_, '_>,
     command: UpsertWorkflowSearchAttributesCommandAttributes,

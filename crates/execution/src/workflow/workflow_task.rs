@@ -31,7 +31,7 @@ use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 
 use super::command::FailWorkflowTask;
 use super::step::Step;
-use super::{Note, Reply, State, buffer, close, stored};
+use super::{Note, Reply, State, buffer, close, predefined, stored};
 use crate::Rejection;
 use crate::policy::{duration, failure};
 
@@ -80,7 +80,7 @@ pub(crate) fn schedule_heartbeat(step: &mut Step<'_>, original_scheduled_time: u
 pub(crate) fn fail(step: &mut Step<'_>, attributes: WorkflowTaskFailedEventAttributes) {
     if is_transient(&step.state) {
         step.note(Note::TransientTaskFailed { closing: attributes.cause() == Cause::UnhandledCommand });
-        return;
+        return predefined::task_failed(step);
     }
     let (scheduled_event_id, started_event_id) = ids(&step.state);
     write_start(step, None);
@@ -89,6 +89,7 @@ pub(crate) fn fail(step: &mut Step<'_>, attributes: WorkflowTaskFailedEventAttri
         started_event_id,
         ..attributes
     }));
+    predefined::task_failed(step);
 }
 
 /// The server takes the task away from the worker.
@@ -145,11 +146,12 @@ pub(crate) fn time_out(step: &mut Step<'_>) {
 pub(crate) fn write_timed_out(step: &mut Step<'_>) {
     if is_transient(&step.state) {
         step.note(Note::TransientTaskFailed { closing: false });
-        return;
+        return predefined::task_failed(step);
     }
     let (scheduled_event_id, started_event_id) = ids(&step.state);
     write_start(step, None);
     step.event(timed_out(scheduled_event_id, started_event_id, TimeoutType::StartToClose));
+    predefined::task_failed(step);
 }
 
 /// Nobody took the task from the sticky queue in time.

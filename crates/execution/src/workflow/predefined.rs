@@ -1,0 +1,111 @@
+//! Search attributes that the server keeps on its own, with no event in history.
+//!
+//! ```text
+//!  BuildIds                  which worker builds worked on the run; from the first completed task on
+//!  TemporalReportedProblems  set while workflow tasks fail several times in a row
+//! ```
+
+use std::fmt::Write as _;
+
+use temporalio_protos::temporal::api::common::v1::{Payload, WorkerVersionStamp};
+use temporalio_protos::temporal::api::enums::v1::{TimeoutType, VersioningBehavior, WorkflowTaskFailedCause};
+use temporalio_protos::temporal::api::history::v1::WorkflowTaskCompletedEventAttributes;
+
+use super::step::Step;
+use super::{Note, workflow_task};
+use crate::policy::failure;
+
+const BUILD_IDS: &str = "BuildIds";
+const REPORTED_PROBLEMS: &str = "TemporalReportedProblems";
+/// So many failed tasks in a row are a problem to report.
+const PROBLEMS_MIN: i32 = 5;
+/// Builds that no longer fit are not added.
+const VALUE_BYTES_MAX: usize = 2 << 10;
+
+/// A worker completed a task: its build is known and it has no problem.
+pub(crate) fn task_completed(step: &mut Step<'_>, completed: &WorkflowTaskCompletedEventAttributes) {
+    add_build(step, completed);
+    if value(step, REPORTED_PROBLEMS).is_some() {
+        step.note(Note::SearchAttribute { name: REPORTED_PROBLEMS.to_owned(), value: None });
+    }
+}
+
+/// A task failed or timed out.
+pub(crate) fn task_failed(step: &mut Step<'_>) {
+    let core = &step.state.core;
+    if core.workflow_task_attempts_since_success < PROBLEMS_MIN || !step.state.is_running() {
+        return;
+    }
+    let problems = match (core.last_task_failed_cause(), core.last_task_timeout_type()) {
+        (WorkflowTaskFailedCause::Unspecified, TimeoutType::Unspecified) => return,
+        (WorkflowTaskFailedCause::Unspecified, kind) => {
+            let name = failure::timeout_name(kind);
+            ["category=WorkflowTaskTimedOut".to_owned(), format!("cause=WorkflowTaskTimedOutCause{name}")]
+        }
+        (cause, _) => {
+            let name = workflow_task::cause_name(cause);
+            ["category=WorkflowTaskFailed".to_owned(), format!("cause=WorkflowTaskFailedCause{name}")]
+        }
+    };
+    let problems = format!("[{},{}]", json(&problems[0]), json(&problems[1]));
+    set(step, REPORTED_PROBLEMS, problems);
+}
+
+fn add_build(step: &mut Step<'_>, completed: &WorkflowTaskCompletedEventAttributes) {
+    let stamp = completed.worker_version.as_ref();
+    let versioned = stamp.is_some_and(|stamp| stamp.use_versioning);
+    if versioned || completed.versioning_behavior() != VersioningBehavior::Unspecified {
+        return;
+    }
+    const NONE: &str = "\"unversioned\"";
+    let known = value(step, BUILD_IDS).unwrap_or("[]");
+    let known = known.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or_default();
+    let others = known.strip_prefix(NONE).unwrap_or(known).trim_start_matches(',');
+    let mut list = NONE.to_owned();
+    let build = stamp.filter(|stamp| !stamp.build_id.is_empty()).map(build_name);
+    for item in [others, build.as_deref().unwrap_or_default()] {
+        // Quotes inside a name are escaped, so that a quoted name is found only as a whole.
+        let is_new = !item.is_empty() && !list.contains(item);
+        if is_new && list.len() + item.len() < VALUE_BYTES_MAX {
+            list.push(',');
+            list.push_str(item);
+        }
+    }
+    set(step, BUILD_IDS, format!("[{list}]"));
+}
+
+fn build_name(stamp: &WorkerVersionStamp) -> String {
+    json(&format!("unversioned:{}", stamp.build_id))
+}
+
+/// The JSON text of a search attribute.
+fn value<'a>(step: &'a Step<'_>, name: &str) -> Option<&'a str> {
+    let payload = step.state.search_attributes()?.indexed_fields.get(name)?;
+    std::str::from_utf8(&payload.data).ok()
+}
+
+fn set(step: &mut Step<'_>, name: &str, json: String) {
+    if value(step, name) == Some(&json) {
+        return;
+    }
+    let mut payload = Payload { data: json.into_bytes(), ..Payload::default() };
+    payload.metadata.insert("encoding".to_owned(), b"json/plain".to_vec());
+    payload.metadata.insert("type".to_owned(), b"KeywordList".to_vec());
+    step.note(Note::SearchAttribute { name: name.to_owned(), value: Some(Box::new(payload)) });
+}
+
+fn json(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for letter in text.chars() {
+        match letter {
+            '"' | '\\' => quoted.extend(['\\', letter]),
+            letter if letter < ' ' => {
+                write!(quoted, "\\u{:04x}", u32::from(letter)).expect("a string grows");
+            }
+            letter => quoted.push(letter),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
