@@ -195,8 +195,8 @@ impl Host {
 impl Host {
     /// Stops every group as a crash would: nothing is checkpointed.
     pub(crate) async fn kill(&self) {
-        self.inner.stop.cancel();
         self.inner.stop_groups().await;
+        self.inner.stop.cancel();
         self.inner.tasks.close();
         self.inner.tasks.wait().await;
     }

@@ -6,6 +6,7 @@ use base::{NodeId, Term};
 use openraft::ServerState;
 use openraft::metrics::RaftServerMetrics;
 use openraft::rt::WatchReceiver;
+use storage::GroupId;
 use tokio::sync::watch;
 
 use crate::Role;
@@ -22,13 +23,13 @@ pub(crate) async fn watch_role(raft: Raft, store: Arc<Store>, pipeline: Arc<Pipe
     loop {
         let last = applied.borrow_and_update().log_id;
         let now = role_of(&server.borrow_and_update(), last);
-        publish(&role, &pipeline, now);
+        publish(store.group, &role, &pipeline, now);
         let is_waiting = matches!(now, Role::Leader { ready: false, .. });
         tokio::select! {
             biased;
             changed = server.changed() => {
                 if changed.is_err() {
-                    publish(&role, &pipeline, Role::Stopped);
+                    publish(store.group, &role, &pipeline, Role::Stopped);
                     return;
                 }
             }
@@ -38,7 +39,7 @@ pub(crate) async fn watch_role(raft: Raft, store: Arc<Store>, pipeline: Arc<Pipe
     }
 }
 
-fn publish(role: &watch::Sender<Role>, pipeline: &Pipeline, now: Role) {
+fn publish(group: GroupId, role: &watch::Sender<Role>, pipeline: &Pipeline, now: Role) {
     let changed = role.send_if_modified(|role| {
         let changed = *role != now;
         *role = now;
@@ -47,7 +48,7 @@ fn publish(role: &watch::Sender<Role>, pipeline: &Pipeline, now: Role) {
     if !changed {
         return;
     }
-    tracing::debug!(role = ?now, "role");
+    tracing::debug!(group, role = ?now, "role");
     match now {
         Role::Leader { term, .. } => pipeline.end_before(term, None),
         Role::Follower { leader, .. } | Role::Learner { leader, .. } => pipeline.end(leader),

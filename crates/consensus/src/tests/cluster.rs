@@ -61,6 +61,25 @@ async fn pipelined_proposals_keep_their_order() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_commit_costs_each_node_one_sync() {
+    for nodes in [1, 3] {
+        let cluster = Cluster::start(nodes, config()).await;
+        let (leader, term) = cluster.leader().await;
+        cluster.applied_everywhere(cluster.group(leader).status().last_log_index).await;
+        let before: Vec<u64> = cluster.nodes.values().map(|node| node.disk.syncs()).collect();
+        let mut index = 0;
+        for seq in 1..=100 {
+            index = cluster.group(leader).propose(proposal(term, seq, put("key", "value"))).await.unwrap().index;
+        }
+        cluster.applied_everywhere(index).await;
+        for (node, before) in cluster.nodes.values().zip(before) {
+            let syncs = node.disk.syncs() - before;
+            assert!(syncs <= 100, "node {} of {nodes}: {syncs} syncs for 100 commits", node.id);
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_fence_that_does_not_match_is_a_no_op_everywhere() {
     let cluster = Cluster::start(3, config()).await;
     let (leader, term) = cluster.leader().await;
