@@ -5,12 +5,20 @@
 //! **Invariant:** liveness and leader hints are only hints; safety comes from Raft. Knows
 //! nothing of workflow rules.
 
-mod namespace;
 mod node;
 mod router;
 mod service;
+mod services;
+mod namespace;
+mod metadata;
+mod placement;
+mod liveness;
+mod elections;
+mod peer;
 
 pub use namespace::{Namespace, NamespaceChange, Namespaces};
 pub use node::{Config, Member, Node, NodeError};
 pub use router::{PartitionOwner, Router};
 pub use service::{ActivityReservation, HistoryService, MatchingService};
+
+use services::Services;

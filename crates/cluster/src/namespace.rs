@@ -4,10 +4,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use api::Error;
+use api::internal::frame::Body;
 use base::NamespaceId;
-use temporalio_protos::temporal::api::namespace::v1::NamespaceConfig;
+use bytes::Bytes;
+use prost::Message;
 use temporalio_protos::temporal::api::enums::v1::NamespaceState;
-use tokio::time::Instant;
+use temporalio_protos::temporal::api::namespace::v1::NamespaceConfig;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use crate::Router;
+use crate::metadata::proto::metadata_request::Change;
+use crate::metadata::proto::{MetadataRequest, MetadataResponse, UpdateNamespace};
+use crate::metadata::{self, Registry, to_record};
+use crate::router::Repeat;
+
+/// How often a change whose outcome is unknown is asked for again.
+const ATTEMPTS_MAX: u32 = 3;
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// One namespace as every node knows it.
 #[derive(Clone, PartialEq, Debug)]
@@ -36,29 +50,69 @@ pub enum NamespaceChange {
 /// The local copy, and the way to change it. Cheap to clone.
 #[derive(Clone)]
 pub struct Namespaces {
-    _private: (),
+    registry: Arc<Registry>,
+    router: Router,
 }
 
 impl Namespaces {
-    #[must_use]
-    pub fn by_name(&self, _name: &str) -> Option<Arc<Namespace>> {
-        unimplemented!("cluster owner")
+    pub(crate) fn new(registry: Arc<Registry>, router: Router) -> Self {
+        Self { registry, router }
     }
 
     #[must_use]
-    pub fn by_id(&self, _id: &str) -> Option<Arc<Namespace>> {
-        unimplemented!("cluster owner")
+    pub fn by_name(&self, name: &str) -> Option<Arc<Namespace>> {
+        self.registry.by_name(name)
+    }
+
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<Arc<Namespace>> {
+        self.registry.by_id(id)
     }
 
     /// All namespaces, ordered by id.
     #[must_use]
     pub fn list(&self) -> Vec<Arc<Namespace>> {
-        unimplemented!("cluster owner")
+        self.registry.list()
+    }
+
+    /// Counts the changes of the local copy.
+    #[must_use]
+    pub fn version(&self) -> watch::Receiver<u64> {
+        self.registry.version()
     }
 
     /// Commits the change in group 0, wherever its leader is; the local copy has it when
-    /// the call returns.
-    pub async fn change(&self, _change: NamespaceChange, _deadline: Instant) -> Result<(), Error> {
-        unimplemented!("cluster owner")
+    /// the call returns. An update from another version than the current one is
+    /// [`Error::FailedPrecondition`].
+    pub async fn change(&self, change: NamespaceChange, deadline: Instant) -> Result<(), Error> {
+        let change = match change {
+            NamespaceChange::Register(namespace) => Change::RegisterNamespace(to_record(&namespace)),
+            NamespaceChange::Update { namespace, version } => {
+                Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace)), version })
+            }
+        };
+        let request = Bytes::from(MetadataRequest { change: Some(change) }.encode_to_vec());
+        let mut attempt = 1;
+        let index = loop {
+            match self.attempt(request.clone(), deadline).await {
+                // The same change again is recognised, so an unknown outcome is settled
+                // by asking once more.
+                Err(Error::Unavailable(_)) if attempt < ATTEMPTS_MAX && Instant::now() < deadline => sleep(ATTEMPT_PAUSE).await,
+                result => break result?,
+            }
+            attempt += 1;
+        };
+        timeout_at(deadline, self.router.group(metadata::GROUP).applied(index))
+            .await
+            .map_err(|_| Error::Unavailable("the change is made, but has not arrived at this node in time".to_owned()))
+    }
+
+    async fn attempt(&self, request: Bytes, deadline: Instant) -> Result<u64, Error> {
+        let answer = self.router.at_leader(metadata::GROUP, Body::Metadata(request), Repeat::Harmless, deadline).await?;
+        let Body::MetadataResponse(response) = answer else {
+            return Err(Error::Internal("an answer of another kind".to_owned()));
+        };
+        let response = MetadataResponse::decode(response).map_err(|error| Error::Internal(format!("metadata response: {error}")))?;
+        Ok(response.index)
     }
 }

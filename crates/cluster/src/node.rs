@@ -2,11 +2,33 @@
 
 use std::sync::Arc;
 
-use base::{Clock, Entropy, Net, NodeId, ShardId};
-use consensus::Group;
-use storage::{Kv, Wal};
+use std::time::Duration;
 
-use crate::{Namespaces, Router};
+use api::internal::Hello;
+use base::{Clock, Entropy, Listener, Net, NodeId, ShardId};
+use consensus::{ApplyObserver, Group, Host, Role};
+use futures_util::{StreamExt, stream};
+use storage::{Kv, Wal};
+use tokio::time::{sleep, timeout};
+use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
+
+use crate::liveness::{BEAT_INTERVAL, Liveness};
+use crate::metadata::proto::{ClusterRecord, NodeRecord};
+use crate::metadata::{self, Birth, LoadError, Proposer, Registry};
+use crate::peer::{PROTOCOL_VERSION, Peers};
+use crate::placement::{self, ShardMap};
+use crate::{Namespaces, Router, Services, elections};
+
+/// What moving leaders away may take at most.
+const TRANSFER_TIMEOUT: Duration = Duration::from_millis(1500);
+/// Transfers at the same time.
+const TRANSFERS: usize = 8;
+/// How long requests of peers may take to end before their streams are closed.
+const SERVED_TIMEOUT: Duration = Duration::from_millis(300);
+const SERVED_POLL: Duration = Duration::from_millis(5);
+/// How long tasks may take to notice the end.
+const TASKS_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// A node of the static list.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,51 +61,275 @@ pub enum NodeError {
     /// The data directory belongs to another node, cluster or shard count.
     #[error("{0}")]
     Mismatch(String),
+    #[error(transparent)]
+    Kv(#[from] storage::KvError),
+}
+
+impl From<LoadError> for NodeError {
+    fn from(error: LoadError) -> Self {
+        match error {
+            LoadError::Kv(error) => Self::Kv(error),
+            LoadError::Row(_) | LoadError::Mismatch(_) => Self::Mismatch(error.to_string()),
+        }
+    }
 }
 
 /// A running node. Cheap to clone.
 #[derive(Clone)]
 pub struct Node {
-    _private: (),
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    host: Host,
+    registry: Arc<Registry>,
+    router: Router,
+    services: Arc<Services>,
+    peers: Option<Arc<Peers>>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+    /// A node that is dropped instead of shut down stops its tasks, too.
+    _stop_guard: DropGuard,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.services.clear();
+    }
 }
 
 impl Node {
     /// Starts listening, all groups, group 0 and the beats. Returns before any leader is
     /// elected.
     pub async fn start(
-        _config: Config,
-        _net: Arc<dyn Net>,
+        config: Config,
+        net: Arc<dyn Net>,
         _clock: Arc<dyn Clock>,
-        _entropy: Arc<dyn Entropy>,
-        _wal: Wal,
-        _kv: Arc<dyn Kv>,
+        entropy: Arc<dyn Entropy>,
+        wal: Wal,
+        kv: Arc<dyn Kv>,
     ) -> Result<Self, NodeError> {
-        unimplemented!("cluster owner")
+        config.check()?;
+        let registry = open_registry(&config, &*kv)?;
+        let listener = listen(&config, &*net).await?;
+        let liveness = Liveness::new(config.node, config.peers().map(|peer| peer.id));
+        let services = Services::new(liveness);
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let stop_guard = stop.clone().drop_guard();
+        let hello = Hello {
+            node_id: config.node.0,
+            cluster_id: config.cluster_id.clone(),
+            protocol_version: PROTOCOL_VERSION,
+            incarnation: entropy.next_u64(),
+            shards: config.shards,
+        };
+        let peers = Peers::new(hello, &config.members, net, Arc::clone(&entropy), Arc::clone(&services), stop.clone());
+        let host = Host::new(config.node, config.consensus.clone(), wal, kv, Arc::clone(&peers) as _, Arc::clone(&entropy));
+        services.raft.set(host.handler());
+        // Listening before the groups start: a request for one that is not there yet is
+        // refused, and the sender comes again.
+        peers.start(listener, &tracker);
+        let groups = match start_groups(&config, &host, &registry).await {
+            Ok(groups) => groups,
+            Err(error) => {
+                services.clear();
+                host.shutdown().await;
+                return Err(error);
+            }
+        };
+        let birth = Birth {
+            cluster: ClusterRecord { cluster_id: config.cluster_id.clone(), shards: config.shards },
+            namespaces: config.namespaces.clone(),
+            retention: config.namespace_retention,
+            entropy,
+        };
+        let (proposer, run_proposer) = Proposer::new(groups[0].clone(), Arc::clone(&registry), birth);
+        services.metadata.set(Arc::new(proposer));
+        tracker.spawn(stop.clone().run_until_cancelled_owned(run_proposer));
+        let peers = (config.members.len() > 1).then_some(peers);
+        if let Some(peers) = &peers {
+            let beats = beat(Arc::clone(peers), Arc::clone(&services), config.node, groups.clone(), tracker.clone(), stop.clone());
+            tracker.spawn(stop.clone().run_until_cancelled_owned(beats));
+        }
+        let router = Router::new(config.node, ShardMap::even(config.shards), groups, Arc::clone(&services), peers.clone());
+        let inner = Inner { host, registry, router, services, peers, tracker, stop, _stop_guard: stop_guard };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     #[must_use]
     pub fn router(&self) -> Router {
-        unimplemented!("cluster owner")
+        self.inner.router.clone()
     }
 
     #[must_use]
     pub fn namespaces(&self) -> Namespaces {
-        unimplemented!("cluster owner")
+        Namespaces::new(Arc::clone(&self.inner.registry), self.router())
     }
 
     /// The history shards hosted here (never group 0).
     #[must_use]
     pub fn groups(&self) -> Vec<(ShardId, Group)> {
-        unimplemented!("cluster owner")
+        let router = &self.inner.router;
+        router.shards().into_iter().map(|(shard, _)| (shard, router.group(shard).clone())).collect()
+    }
+
+    /// The metadata group, for those who look at a node from outside.
+    #[must_use]
+    pub fn metadata_group(&self) -> Group {
+        self.inner.router.group(metadata::GROUP).clone()
     }
 
     /// Resolves when group 0 is readable here and the initial namespaces exist.
     pub async fn ready(&self) {
-        unimplemented!("cluster owner")
+        let mut version = self.inner.registry.version();
+        while self.inner.registry.read(|table| table.cluster().is_none()) {
+            if version.changed().await.is_err() {
+                return;
+            }
+        }
+        let knows_leader = |role: &Role| match role {
+            Role::Leader { ready, .. } => *ready,
+            Role::Follower { leader, .. } | Role::Learner { leader, .. } => leader.is_some(),
+            Role::Candidate { .. } => false,
+            // Whoever waits must not wait for ever.
+            Role::Stopped => true,
+        };
+        // An error says that the group is gone, which ends the wait as well.
+        let _ = self.metadata_group().role().wait_for(knows_leader).await;
+    }
+
+    /// Tells the peers that this node is about to leave: partitions move to others. It
+    /// goes on serving what comes to it, and leads until [`Node::shutdown`].
+    pub fn drain(&self) {
+        self.inner.services.liveness.draining(self.inner.router.this_node(), true);
+        if let Some(peers) = &self.inner.peers {
+            peers.beat();
+        }
     }
 
     /// Moves leaders away, closes streams and stops the groups.
     pub async fn shutdown(&self) {
-        unimplemented!("cluster owner")
+        self.drain();
+        let Inner { host, services, peers, tracker, stop, .. } = &*self.inner;
+        if let Some(peers) = peers {
+            if timeout(TRANSFER_TIMEOUT, self.move_leaders()).await.is_err() {
+                tracing::warn!("not all leaders could be moved away in time");
+            }
+            let served = async {
+                while services.served() > 0 {
+                    sleep(SERVED_POLL).await;
+                }
+            };
+            // Polls that are still parked are cut off: their callers poll again elsewhere.
+            let _ = timeout(SERVED_TIMEOUT, served).await;
+            peers.close_all();
+        }
+        stop.cancel();
+        tracker.close();
+        if timeout(TASKS_TIMEOUT, tracker.wait()).await.is_err() {
+            tracing::warn!("some tasks of the cluster did not end in time");
+        }
+        if let Some(peers) = peers {
+            peers.close_all();
+        }
+        host.shutdown().await;
+        services.clear();
+    }
+
+    async fn move_leaders(&self) {
+        let router = &self.inner.router;
+        let mut groups = self.groups();
+        groups.insert(0, (metadata::GROUP, self.metadata_group()));
+        let moves = stream::iter(groups).map(|(shard, group)| async move {
+            let mut targets = self.inner.services.liveness.view().eligible.clone();
+            targets.retain(|&node| node != router.this_node());
+            targets.sort_by_key(|&node| placement::rank(shard.0.into(), node, &router.live_nodes()));
+            for target in targets {
+                if !matches!(*group.role().borrow(), Role::Leader { .. }) {
+                    return;
+                }
+                if let Err(error) = group.transfer_leader(target).await {
+                    tracing::debug!(%shard, %target, %error, "leadership stays");
+                }
+            }
+        });
+        moves.buffer_unordered(TRANSFERS).collect::<()>().await;
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), NodeError> {
+        let mut ids: Vec<NodeId> = self.members.iter().map(|member| member.id).collect();
+        ids.sort_unstable();
+        if !(1..=u32::from(base::CELLS)).contains(&self.shards) {
+            return Err(NodeError::Mismatch(format!("{} shards: there can be 1 to {}", self.shards, base::CELLS)));
+        }
+        if ids.windows(2).any(|pair| pair[0] == pair[1]) {
+            return Err(NodeError::Mismatch("two members have the same node id".to_owned()));
+        }
+        if ids.binary_search(&self.node).is_err() {
+            return Err(NodeError::Mismatch(format!("node {} is not among the members", self.node)));
+        }
+        Ok(())
+    }
+
+    fn peers(&self) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(|member| member.id != self.node)
+    }
+}
+
+/// Checks whose directory it is and loads the copy of group 0.
+fn open_registry(config: &Config, kv: &dyn Kv) -> Result<Arc<Registry>, NodeError> {
+    let Config { cluster_id, node, shards, .. } = config;
+    metadata::check_node(kv, &NodeRecord { cluster_id: cluster_id.clone(), node_id: node.0, shards: *shards })?;
+    let registry = Registry::load(kv)?;
+    let mine = ClusterRecord { cluster_id: cluster_id.clone(), shards: *shards };
+    match registry.read(|table| table.cluster().cloned()) {
+        Some(stored) if stored != mine => {
+            Err(NodeError::Mismatch(format!("the data is of cluster {:?} with {} shards", stored.cluster_id, stored.shards)))
+        }
+        _ => Ok(registry),
+    }
+}
+
+/// A node that is alone has nobody to listen to.
+async fn listen(config: &Config, net: &dyn Net) -> Result<Option<Box<dyn Listener>>, NodeError> {
+    let member = config.members.iter().find(|member| member.id == config.node);
+    let Some(member) = member.filter(|_| config.members.len() > 1) else { return Ok(None) };
+    let address = member.peer_address.clone();
+    match net.listen(&address).await {
+        Ok(listener) => Ok(Some(listener)),
+        Err(error) => Err(NodeError::Listen { address, reason: error.to_string() }),
+    }
+}
+
+/// The metadata group and one group per shard, ordered by id.
+async fn start_groups(config: &Config, host: &Host, registry: &Arc<Registry>) -> Result<Vec<Group>, NodeError> {
+    let mut voters: Vec<NodeId> = config.members.iter().map(|member| member.id).collect();
+    voters.sort_unstable();
+    let copy = Arc::clone(registry);
+    let observer: ApplyObserver = Arc::new(move |_, _, batch| copy.apply(batch));
+    let metadata = host.start_group(metadata::GROUP.0.into(), voters.clone(), vec![metadata::key_range()], Some(observer)).await?;
+    let mut groups = vec![metadata];
+    for &(shard, cells) in ShardMap::even(config.shards).shards() {
+        groups.push(host.start_group(shard.0.into(), voters.clone(), vec![placement::key_range(cells)], None).await?);
+    }
+    Ok(groups)
+}
+
+/// Says that this node lives, notices who does not, and has their groups elect.
+async fn beat(peers: Arc<Peers>, services: Arc<Services>, this: NodeId, groups: Vec<Group>, tracker: TaskTracker, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(BEAT_INTERVAL);
+    // After a pause one beat says as much as all the missed ones.
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        peers.beat();
+        for dead in services.liveness.tick() {
+            tracing::warn!(node = %dead, "the node is dead");
+            let live = services.liveness.view().live.clone();
+            let elections = elections::replace_leader(dead, this, live, groups.clone());
+            tracker.spawn(stop.clone().run_until_cancelled_owned(elections));
+        }
     }
 }

@@ -1,0 +1,219 @@
+//! Who is alive, as this node sees it. Hints only: nothing here decides what is true.
+//!
+//! ```text
+//!            hello                    silent 1 s, or disconnected 0.8 s
+//! unknown ───────────▶ live ─────────────────────────────────────────▶ dead
+//!                       ▲ └── hello of a new incarnation: moved ──┐      │
+//!                       └─────────────────────────────────────────┴◀─────┘ hello
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use base::NodeId;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often nodes tell each other that they live.
+pub(crate) const BEAT_INTERVAL: Duration = Duration::from_millis(100);
+/// Without a byte for this long a connected node is dead.
+pub(crate) const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// The same for one whose connection broke: a process that died closes its sockets. Just
+/// longer than a leader's lease, so that an election after it is not refused.
+const LOST_AFTER: Duration = Duration::from_millis(800);
+
+/// The nodes, this one included, ordered by id.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub(crate) struct View {
+    pub(crate) live: Vec<NodeId>,
+    /// Live and not about to leave: where task-queue partitions go.
+    pub(crate) eligible: Vec<NodeId>,
+}
+
+/// The state behind the view: no clock, no sockets.
+#[derive(Debug)]
+struct Members {
+    this: NodeId,
+    is_draining: bool,
+    peers: BTreeMap<NodeId, Peer>,
+    version: u64,
+}
+
+#[derive(Debug, Default)]
+struct Peer {
+    incarnation: u64,
+    is_live: bool,
+    is_connected: bool,
+    is_draining: bool,
+    heard: Option<Instant>,
+}
+
+impl Members {
+    fn connected(&mut self, node: NodeId, incarnation: u64, now: Instant) {
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if !peer.is_live || peer.incarnation != incarnation {
+            // A process that was restarted has forgotten its pollers, even if it was
+            // back before anybody missed it.
+            self.version += 1;
+            peer.is_draining = false;
+        }
+        *peer = Peer { incarnation, is_live: true, is_connected: true, is_draining: peer.is_draining, heard: Some(now) };
+    }
+
+    fn draining(&mut self, node: NodeId, is_draining: bool) {
+        let current = if node == self.this { Some(&mut self.is_draining) } else { self.peers.get_mut(&node).map(|peer| &mut peer.is_draining) };
+        if let Some(current) = current
+            && *current != is_draining
+        {
+            *current = is_draining;
+            self.version += 1;
+        }
+    }
+
+    /// Returns who died since the last time.
+    fn tick(&mut self, now: Instant) -> Vec<NodeId> {
+        let mut died = Vec::new();
+        for (&node, peer) in &mut self.peers {
+            let patience = if peer.is_connected { SILENT_AFTER } else { LOST_AFTER };
+            let silence = peer.heard.map(|heard| now.saturating_duration_since(heard));
+            if peer.is_live && silence.is_none_or(|silence| silence >= patience) {
+                peer.is_live = false;
+                self.version += 1;
+                died.push(node);
+            }
+        }
+        died
+    }
+
+    fn view(&self) -> View {
+        let mut nodes: Vec<(NodeId, bool)> = self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(&node, peer)| (node, peer.is_draining)).collect();
+        nodes.push((self.this, self.is_draining));
+        nodes.sort_unstable();
+        View {
+            live: nodes.iter().map(|&(node, _)| node).collect(),
+            eligible: nodes.iter().filter(|(_, draining)| !draining).map(|&(node, _)| node).collect(),
+        }
+    }
+}
+
+/// The members behind a lock, and what others watch of them.
+#[derive(Debug)]
+pub(crate) struct Liveness {
+    members: Mutex<Members>,
+    view: watch::Sender<Arc<View>>,
+    version: watch::Sender<u64>,
+}
+
+impl Liveness {
+    pub(crate) fn new(this: NodeId, peers: impl Iterator<Item = NodeId>) -> Arc<Self> {
+        let peers = peers.map(|node| (node, Peer::default())).collect();
+        let members = Members { this, is_draining: false, peers, version: 0 };
+        let view = watch::Sender::new(Arc::new(members.view()));
+        Arc::new(Self { members: Mutex::new(members), view, version: watch::Sender::new(0) })
+    }
+
+    pub(crate) fn connected(&self, node: NodeId, incarnation: u64) {
+        self.change(|members| members.connected(node, incarnation, Instant::now()));
+    }
+
+    pub(crate) fn disconnected(&self, node: NodeId) {
+        self.change(|members| {
+            if let Some(peer) = members.peers.get_mut(&node) {
+                peer.is_connected = false;
+            }
+        });
+    }
+
+    /// `at` is when the last byte arrived.
+    pub(crate) fn heard(&self, node: NodeId, at: Instant) {
+        if let Some(peer) = self.members.lock().expect("no panic while held").peers.get_mut(&node) {
+            peer.heard = Some(at);
+        }
+    }
+
+    pub(crate) fn draining(&self, node: NodeId, is_draining: bool) {
+        self.change(|members| members.draining(node, is_draining));
+    }
+
+    pub(crate) fn tick(&self) -> Vec<NodeId> {
+        self.change(|members| members.tick(Instant::now()))
+    }
+
+    pub(crate) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    pub(crate) fn version(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    pub(crate) fn is_draining(&self) -> bool {
+        self.members.lock().expect("no panic while held").is_draining
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Members) -> T) -> T {
+        let mut members = self.members.lock().expect("no panic while held");
+        let before = members.version;
+        let result = change(&mut members);
+        if members.version != before {
+            // Published under the lock, or an older view could overwrite a newer one.
+            self.view.send_replace(Arc::new(members.view()));
+            self.version.send_replace(members.version);
+        }
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: NodeId = NodeId(1);
+    const B: NodeId = NodeId(2);
+    const C: NodeId = NodeId(3);
+
+    fn members() -> Members {
+        Members { this: B, is_draining: false, peers: [(A, Peer::default()), (C, Peer::default())].into(), version: 0 }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_kills_and_a_hello_revives() {
+        let (mut members, start) = (members(), Instant::now());
+        let at = |millis| start + Duration::from_millis(millis);
+        assert_eq!(members.view().live, [B]);
+        assert_eq!(members.tick(at(0)), []);
+        members.connected(A, 7, at(0));
+        members.connected(C, 8, at(0));
+        assert_eq!(members.view().live, [A, B, C]);
+        assert_eq!(members.tick(at(999)), []);
+        members.peers.get_mut(&C).unwrap().heard = Some(at(900));
+        assert_eq!(members.tick(at(1000)), [A]);
+        assert_eq!(members.tick(at(1001)), []);
+        assert_eq!(members.view().live, [B, C]);
+        // The socket of C broke: it is given up earlier.
+        members.peers.get_mut(&C).unwrap().is_connected = false;
+        assert_eq!(members.tick(at(1699)), []);
+        assert_eq!(members.tick(at(1700)), [C]);
+        let version = members.version;
+        members.connected(A, 7, at(2000));
+        assert_eq!((members.view().live, members.version), (vec![A, B], version + 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quick_restart_and_draining_move_partitions() {
+        let (mut members, now) = (members(), Instant::now());
+        members.connected(A, 7, now);
+        members.draining(A, true);
+        assert_eq!(members.view(), View { live: vec![A, B], eligible: vec![B] });
+        // The same process came back: still draining, nothing moved.
+        let version = members.version;
+        members.connected(A, 7, now);
+        assert_eq!((members.version, members.view().eligible), (version, vec![B]));
+        members.connected(A, 9, now);
+        assert_eq!((members.version, members.view().eligible), (version + 1, vec![A, B]));
+        members.draining(B, true);
+        members.draining(B, true);
+        assert_eq!((members.version, members.view().eligible), (version + 2, vec![A]));
+    }
+}

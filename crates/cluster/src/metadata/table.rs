@@ -1,0 +1,234 @@
+//! The rows of group 0, and the decisions over them. Pure: no group, no clock.
+//!
+//! ```text
+//! f0 00 01                    ClusterRecord
+//! f0 00 02 <namespace id>     NamespaceRecord
+//! f0 00 03 <shard id: u32 BE> ShardRecord
+//! f1 00 01                    NodeRecord, of this node alone
+//! ```
+//! Table ids are never reused.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use api::Error;
+use bytes::Bytes;
+use prost::Message;
+use storage::{Batch, Kv, KvError, Op, Scan};
+
+use super::proto::metadata_request::Change;
+use super::proto::{ClusterRecord, NamespaceRecord, NodeRecord, ShardRecord, UpdateNamespace};
+use super::{from_record, to_record};
+use crate::Namespace;
+use crate::placement::ShardMap;
+
+const PREFIX: [u8; 2] = [0xF0, 0x00];
+const CLUSTER: u8 = 1;
+const NAMESPACE: u8 = 2;
+const SHARD: u8 = 3;
+const NODE_KEY: [u8; 3] = [0xF1, 0x00, 1];
+/// Rows read at a time.
+const PAGE: usize = 1000;
+
+#[derive(Clone, Debug, thiserror::Error)]
+pub(crate) enum LoadError {
+    #[error(transparent)]
+    Kv(#[from] KvError),
+    #[error("metadata row {0:?} is damaged or of a later version")]
+    Row(Bytes),
+    #[error("{0}")]
+    Mismatch(String),
+}
+
+/// Everything group 0 says.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Table {
+    cluster: Option<ClusterRecord>,
+    by_id: BTreeMap<String, Arc<Namespace>>,
+    by_name: BTreeMap<String, Arc<Namespace>>,
+    shards: BTreeMap<u32, ShardRecord>,
+}
+
+impl Table {
+    pub(crate) fn load(kv: &dyn Kv) -> Result<Self, LoadError> {
+        let mut table = Self::default();
+        let mut scan = Scan::prefix(PREFIX.to_vec(), PAGE);
+        loop {
+            let page = kv.scan(&scan)?;
+            let Some((last, _)) = page.last().cloned() else { return Ok(table) };
+            for (key, value) in page {
+                if !table.put(&key, &value) {
+                    return Err(LoadError::Row(key));
+                }
+            }
+            scan.start = std::ops::Bound::Excluded(last);
+        }
+    }
+
+    pub(crate) fn apply(&mut self, batch: &Batch) {
+        for op in &batch.ops {
+            match op {
+                Op::Put { key, value } => {
+                    if !self.put(key, value) {
+                        // The row is safe in the KV; a node of the right version reads it.
+                        tracing::error!(?key, "metadata row is damaged or of a later version");
+                    }
+                }
+                Op::Delete { key } => self.delete(key),
+                Op::DeleteRange { start, end } => self.delete_range(start, end),
+            }
+        }
+    }
+
+    pub(crate) fn cluster(&self) -> Option<&ClusterRecord> {
+        self.cluster.as_ref()
+    }
+
+    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Namespace>> {
+        self.by_id.get(id)
+    }
+
+    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<Namespace>> {
+        self.by_name.get(name)
+    }
+
+    pub(crate) fn namespaces(&self) -> impl Iterator<Item = &Arc<Namespace>> {
+        self.by_id.values()
+    }
+
+    /// What to write for a change; `None` when it is there already, so that a caller who
+    /// does not know the outcome of a change may ask again.
+    pub(crate) fn decide(&self, change: Change) -> Result<Option<NamespaceRecord>, Error> {
+        let record = match change {
+            Change::RegisterNamespace(record) => self.register(record)?,
+            Change::UpdateNamespace(UpdateNamespace { namespace, version }) => {
+                let record = namespace.ok_or_else(|| Error::InvalidArgument("Namespace is not set.".to_owned()))?;
+                self.update(record, version)?
+            }
+        };
+        let is_there = self.by_id(&record.id).is_some_and(|stored| to_record(stored) == record);
+        Ok((!is_there).then_some(record))
+    }
+
+    fn register(&self, record: NamespaceRecord) -> Result<NamespaceRecord, Error> {
+        if record.id.is_empty() || record.name.is_empty() {
+            return Err(Error::InvalidArgument("Namespace has no name.".to_owned()));
+        }
+        let record = NamespaceRecord { version: 1, ..record };
+        let rival = self.by_name(&record.name).or_else(|| self.by_id(&record.id));
+        match rival {
+            Some(rival) if to_record(rival) != record => Err(Error::NamespaceAlreadyExists("Namespace already exists.".to_owned())),
+            _ => Ok(record),
+        }
+    }
+
+    fn update(&self, record: NamespaceRecord, version: u64) -> Result<NamespaceRecord, Error> {
+        let Some(stored) = self.by_id(&record.id) else {
+            return Err(Error::NamespaceNotFound(record.name));
+        };
+        if self.by_name(&record.name).is_some_and(|other| other.id != stored.id) {
+            return Err(Error::NamespaceAlreadyExists("Namespace already exists.".to_owned()));
+        }
+        let record = NamespaceRecord { version: version.saturating_add(1), ..record };
+        if stored.version != version && to_record(stored) != record {
+            return Err(Error::FailedPrecondition("Namespace was changed by someone else.".to_owned()));
+        }
+        Ok(record)
+    }
+
+    fn put(&mut self, key: &[u8], value: &[u8]) -> bool {
+        match key.strip_prefix(&PREFIX) {
+            Some([CLUSTER]) => ClusterRecord::decode(value).map(|record| self.cluster = Some(record)).is_ok(),
+            Some([NAMESPACE, ..]) => NamespaceRecord::decode(value).map(|record| self.put_namespace(from_record(record))).is_ok(),
+            Some([SHARD, ..]) => ShardRecord::decode(value).map(|record| self.shards.insert(record.shard_id, record)).is_ok(),
+            _ => false,
+        }
+    }
+
+    fn put_namespace(&mut self, namespace: Namespace) {
+        let namespace = Arc::new(namespace);
+        let id = namespace.id.as_str().to_owned();
+        if let Some(older) = self.by_id.insert(id, Arc::clone(&namespace)) {
+            self.by_name.remove(&older.name);
+        }
+        self.by_name.insert(namespace.name.clone(), namespace);
+    }
+
+    fn delete(&mut self, key: &[u8]) {
+        match key.strip_prefix(&PREFIX) {
+            Some([CLUSTER]) => self.cluster = None,
+            Some([NAMESPACE, id @ ..]) => {
+                if let Ok(id) = std::str::from_utf8(id)
+                    && let Some(gone) = self.by_id.remove(id)
+                {
+                    self.by_name.remove(&gone.name);
+                }
+            }
+            Some([SHARD, id @ ..]) => {
+                if let Ok(id) = id.try_into() {
+                    self.shards.remove(&u32::from_be_bytes(id));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn delete_range(&mut self, start: &Bytes, end: &Bytes) {
+        let mut keys = vec![key(CLUSTER, &[])];
+        keys.extend(self.by_id.keys().map(|id| key(NAMESPACE, id.as_bytes())));
+        keys.extend(self.shards.keys().map(|id| key(SHARD, &id.to_be_bytes())));
+        for key in keys.into_iter().filter(|key| start <= key && key < end) {
+            self.delete(&key);
+        }
+    }
+}
+
+/// The writes that make a cluster of an empty group 0.
+pub(crate) fn bootstrap(cluster: &ClusterRecord, namespaces: &[Namespace]) -> Batch {
+    let mut batch = Batch::default();
+    batch.put(key(CLUSTER, &[]), cluster.encode_to_vec());
+    for &(shard, cells) in ShardMap::even(cluster.shards).shards() {
+        let record = ShardRecord { shard_id: shard.0, cell_start: cells.start.into(), cell_end: cells.end.into(), epoch: 1 };
+        batch.put(key(SHARD, &shard.0.to_be_bytes()), record.encode_to_vec());
+    }
+    for namespace in namespaces {
+        put_namespace(&mut batch, &to_record(namespace));
+    }
+    batch
+}
+
+pub(crate) fn put_namespace(batch: &mut Batch, record: &NamespaceRecord) {
+    batch.put(key(NAMESPACE, record.id.as_bytes()), record.encode_to_vec());
+}
+
+/// Whether the data directory is this node's; an empty one becomes it.
+pub(crate) fn check_node(kv: &dyn Kv, mine: &NodeRecord) -> Result<(), LoadError> {
+    let Some(stored) = kv.get(&NODE_KEY)? else {
+        let mut batch = Batch::default();
+        batch.put(NODE_KEY.to_vec(), mine.encode_to_vec());
+        kv.write(batch)?;
+        return Ok(kv.checkpoint()?);
+    };
+    let stored = NodeRecord::decode(stored).map_err(|_| LoadError::Row(Bytes::from_static(&NODE_KEY)))?;
+    let mismatch = if stored.cluster_id != mine.cluster_id {
+        format!("the data directory belongs to cluster {:?}, not to {:?}", stored.cluster_id, mine.cluster_id)
+    } else if stored.node_id != mine.node_id {
+        format!("the data directory belongs to node {}, not to node {}", stored.node_id, mine.node_id)
+    } else if stored.shards != mine.shards {
+        format!("the data directory has {} shards, the configuration {}", stored.shards, mine.shards)
+    } else {
+        return Ok(());
+    };
+    Err(LoadError::Mismatch(mismatch))
+}
+
+fn key(table: u8, rest: &[u8]) -> Bytes {
+    let mut key = Vec::with_capacity(3 + rest.len());
+    key.extend_from_slice(&PREFIX);
+    key.push(table);
+    key.extend_from_slice(rest);
+    key.into()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! The rules of namespaces, and rows that survive the KV.
+
+use std::time::Duration;
+
+use base::NamespaceId;
+use storage::MemoryKv;
+use temporalio_protos::temporal::api::enums::v1::NamespaceState;
+
+use super::*;
+
+fn namespace(id: &str, name: &str) -> Namespace {
+    Namespace {
+        id: NamespaceId::from(id),
+        name: name.to_owned(),
+        state: NamespaceState::Registered,
+        description: "for orders".to_owned(),
+        owner_email: "a@b.c".to_owned(),
+        data: [("k".to_owned(), "v".to_owned())].into(),
+        retention: Duration::from_millis(1500),
+        config: Default::default(),
+        version: 1,
+    }
+}
+
+fn table(namespaces: &[Namespace]) -> (Table, Batch) {
+    let cluster = ClusterRecord { cluster_id: "c".to_owned(), shards: 4 };
+    let batch = bootstrap(&cluster, namespaces);
+    let mut table = Table::default();
+    table.apply(&batch);
+    (table, batch)
+}
+
+fn write(table: &mut Table, change: Change) -> Result<bool, Error> {
+    let Some(record) = table.decide(change)? else { return Ok(false) };
+    let mut batch = Batch::default();
+    put_namespace(&mut batch, &record);
+    table.apply(&batch);
+    Ok(true)
+}
+
+#[test]
+fn what_is_applied_is_what_is_loaded() {
+    let (mut table, batch) = table(&[namespace("1", "a"), namespace("2", "b")]);
+    let kv = MemoryKv::new();
+    kv.write(batch).unwrap();
+    assert_eq!(Table::load(&kv).unwrap(), table);
+    assert_eq!(**table.by_name("a").unwrap(), namespace("1", "a"));
+    assert_eq!(table.cluster().unwrap().shards, 4);
+    // An installed snapshot clears everything first.
+    let mut batch = Batch::default();
+    let (start, end) = super::super::key_range();
+    batch.delete_range(start, end);
+    table.apply(&batch);
+    assert_eq!(table, Table::default());
+}
+
+#[test]
+fn names_are_unique_and_registering_again_is_harmless() {
+    let (mut table, _) = table(&[namespace("1", "a")]);
+    let register = |id, name| Change::RegisterNamespace(to_record(&namespace(id, name)));
+    assert_eq!(write(&mut table, register("2", "b")), Ok(true));
+    assert_eq!(write(&mut table, register("2", "b")), Ok(false));
+    for (id, name) in [("3", "a"), ("1", "c")] {
+        assert!(matches!(write(&mut table, register(id, name)), Err(Error::NamespaceAlreadyExists(_))));
+    }
+    assert!(matches!(write(&mut table, register("", "x")), Err(Error::InvalidArgument(_))));
+    assert_eq!(table.namespaces().count(), 2);
+}
+
+#[test]
+fn updates_name_the_version_they_were_made_from() {
+    let (mut table, _) = table(&[namespace("1", "a"), namespace("2", "b")]);
+    let update = |description: &str, version| {
+        let namespace = Namespace { description: description.to_owned(), ..namespace("1", "a") };
+        Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace)), version })
+    };
+    assert_eq!(write(&mut table, update("x", 1)), Ok(true));
+    assert_eq!(write(&mut table, update("x", 1)), Ok(false));
+    assert!(matches!(write(&mut table, update("y", 1)), Err(Error::FailedPrecondition(_))));
+    assert_eq!(write(&mut table, update("y", 2)), Ok(true));
+    let stored = table.by_name("a").unwrap();
+    assert_eq!((stored.version, stored.description.as_str()), (3, "y"));
+    let renamed = |name| {
+        let record = to_record(&namespace("1", name));
+        Change::UpdateNamespace(UpdateNamespace { namespace: Some(record), version: 3 })
+    };
+    assert!(matches!(write(&mut table, renamed("b")), Err(Error::NamespaceAlreadyExists(_))));
+    assert_eq!(write(&mut table, renamed("c")), Ok(true));
+    assert!(table.by_name("a").is_none() && table.by_name("c").is_some());
+    let unknown = Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace("9", "z"))), version: 1 });
+    assert_eq!(write(&mut table, unknown), Err(Error::NamespaceNotFound("z".to_owned())));
+}
+
+#[test]
+fn a_data_directory_has_one_owner() {
+    let kv = MemoryKv::new();
+    let mine = NodeRecord { cluster_id: "c".to_owned(), node_id: 1, shards: 4 };
+    check_node(&kv, &mine).unwrap();
+    check_node(&kv, &mine).unwrap();
+    let others = [
+        NodeRecord { cluster_id: "d".to_owned(), ..mine.clone() },
+        NodeRecord { node_id: 2, ..mine.clone() },
+        NodeRecord { shards: 8, ..mine.clone() },
+    ];
+    for other in others {
+        assert!(matches!(check_node(&kv, &other), Err(LoadError::Mismatch(_))));
+    }
+}

@@ -1,0 +1,276 @@
+//! The streams to the other nodes: one per pair, dialled by the node with the lower id,
+//! used by both.
+//!
+//! ```text
+//! lower id:  connect ─▶ hello ─▶ hello back ─▶ running ─▶ ended ─┐
+//!               ▲                    └ refused                   │
+//!               └──────────── backoff, capped ◀──────────────────┘
+//! higher id: accept ─▶ hello? ─▶ hello back ─▶ running (replaces an older one)
+//! ```
+
+mod connection;
+mod hello;
+mod outbox;
+mod serve;
+mod wire;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use api::Error;
+use api::internal::frame::Body;
+use api::internal::{Hello, NodeBeat};
+use base::{Entropy, Io, Listener, Net, NodeId};
+use bytes::Bytes;
+use consensus::{Transport, TransportError};
+use futures_util::future::BoxFuture;
+use storage::GroupId;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use connection::CallFailure;
+pub(crate) use hello::PROTOCOL_VERSION;
+use connection::{Connection, Received};
+use hello::HelloError;
+
+use crate::liveness::{Liveness, SILENT_AFTER};
+use crate::{Member, Services};
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const BACKOFF_MIN: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_millis(400);
+/// Strangers that may knock at the same time.
+const HANDSHAKES_MAX: usize = 64;
+/// After a failed accept (out of file descriptors, say) the listener rests.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// All peers of this node. None when it is alone.
+pub(crate) struct Peers {
+    hello: Hello,
+    links: BTreeMap<NodeId, Link>,
+    net: Arc<dyn Net>,
+    entropy: Arc<dyn Entropy>,
+    liveness: Arc<Liveness>,
+    services: Arc<Services>,
+    stop: CancellationToken,
+    /// How often this node has said that it lives.
+    beats: AtomicU64,
+}
+
+struct Link {
+    address: String,
+    current: Mutex<Option<Arc<Connection>>>,
+}
+
+impl Peers {
+    pub(crate) fn new(
+        hello: Hello,
+        members: &[Member],
+        net: Arc<dyn Net>,
+        entropy: Arc<dyn Entropy>,
+        services: Arc<Services>,
+        stop: CancellationToken,
+    ) -> Arc<Self> {
+        let links = members
+            .iter()
+            .filter(|member| member.id.0 != hello.node_id)
+            .map(|member| (member.id, Link { address: member.peer_address.clone(), current: Mutex::default() }))
+            .collect();
+        Arc::new(Self { hello, links, net, entropy, liveness: Arc::clone(&services.liveness), services, stop, beats: AtomicU64::new(0) })
+    }
+
+    /// Accepts from lower ids and dials higher ones until stopped.
+    pub(crate) fn start(self: &Arc<Self>, listener: Option<Box<dyn Listener>>, tracker: &TaskTracker) {
+        if let Some(listener) = listener {
+            let peers = Arc::clone(self);
+            let connections = tracker.clone();
+            tracker.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = peers.stop.cancelled() => {}
+                    () = peers.accept(listener, &connections) => {}
+                }
+            });
+        }
+        for &node in self.links.keys().filter(|node| node.0 > self.hello.node_id) {
+            let peers = Arc::clone(self);
+            tracker.spawn(async move {
+                tokio::select! {
+                    biased;
+                    () = peers.stop.cancelled() => {}
+                    () = peers.dial(node) => {}
+                }
+            });
+        }
+    }
+
+    /// Sends one request to one node, once; the request comes back with the result.
+    pub(crate) async fn call(&self, node: NodeId, body: Body, deadline: Instant) -> (Result<Body, CallFailure>, Body) {
+        match self.connection(node) {
+            Some(connection) => connection.call(body, deadline).await,
+            None => (Err(CallFailure::NotSent("no connection to the node")), body),
+        }
+    }
+
+    /// Tells every peer that this node lives, and gives up connections that are silent:
+    /// the network may have lost them without a word.
+    pub(crate) fn beat(&self) {
+        let seq = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
+        let draining = self.liveness.is_draining();
+        let now = Instant::now();
+        for (&node, link) in &self.links {
+            let Some(connection) = link.current() else { continue };
+            let heard = connection.heard();
+            self.liveness.heard(node, heard);
+            if now.saturating_duration_since(heard) >= SILENT_AFTER {
+                connection.close();
+                continue;
+            }
+            let Hello { node_id, incarnation, .. } = self.hello;
+            connection.tell(Body::Beat(NodeBeat { node_id, incarnation, seq, draining }));
+        }
+    }
+
+    pub(crate) fn close_all(&self) {
+        for link in self.links.values() {
+            if let Some(connection) = link.current() {
+                connection.close();
+            }
+        }
+    }
+
+    fn connection(&self, node: NodeId) -> Option<Arc<Connection>> {
+        self.links.get(&node)?.current()
+    }
+
+    async fn accept(self: &Arc<Self>, mut listener: Box<dyn Listener>, tracker: &TaskTracker) {
+        let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+        loop {
+            let io = match listener.accept().await {
+                Ok((io, _)) => io,
+                Err(error) => {
+                    tracing::warn!(%error, "cannot accept a peer");
+                    sleep(ACCEPT_PAUSE).await;
+                    continue;
+                }
+            };
+            let Ok(room) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
+            let peers = Arc::clone(self);
+            tracker.spawn(async move {
+                let serve = async {
+                    match hello::accept(io, &peers.hello, |node| peers.expects(node)).await {
+                        Ok(accepted) => {
+                            drop(room);
+                            peers.run(accepted).await;
+                        }
+                        Err(error) => tracing::warn!(%error, "refused a connection"),
+                    }
+                };
+                tokio::select! {
+                    biased;
+                    () = peers.stop.cancelled() => {}
+                    () = serve => {}
+                }
+            });
+        }
+    }
+
+    /// Only lower ids dial this node.
+    fn expects(&self, node: NodeId) -> bool {
+        node.0 < self.hello.node_id && self.links.contains_key(&node)
+    }
+
+    async fn dial(self: &Arc<Self>, node: NodeId) {
+        let mut backoff = BACKOFF_MIN;
+        let mut last_refusal = None;
+        loop {
+            match self.connect(node).await {
+                Ok(established) => {
+                    backoff = BACKOFF_MIN;
+                    last_refusal = None;
+                    self.run(established).await;
+                }
+                Err(error @ HelloError::Refused(_)) => {
+                    // Once is enough: it will be the same answer until somebody acts.
+                    if last_refusal.as_ref() != Some(&error) {
+                        tracing::warn!(%node, %error, "the peer is not of this cluster");
+                        last_refusal = Some(error);
+                    }
+                }
+                Err(error) => tracing::debug!(%node, %error, "cannot reach the peer"),
+            }
+            let jitter = self.entropy.next_u64() % (u64::try_from(backoff.as_millis()).unwrap_or(1) / 2).max(1);
+            sleep(backoff + Duration::from_millis(jitter)).await;
+            backoff = (backoff * 2).min(BACKOFF_MAX);
+        }
+    }
+
+    async fn connect(&self, node: NodeId) -> Result<Established, HelloError> {
+        let address = self.links.get(&node).map(|link| link.address.as_str()).unwrap_or_default();
+        let io = timeout(CONNECT_TIMEOUT, self.net.connect(address))
+            .await
+            .map_err(|_| HelloError::from(io::Error::from(io::ErrorKind::TimedOut)))??;
+        hello::dial(io, &self.hello, node).await
+    }
+
+    /// Uses the connection until it ends. An older one to the same node is closed.
+    async fn run(&self, established: Established) {
+        let Established { io, received, node, incarnation } = established;
+        let Some(link) = self.links.get(&node) else { return };
+        let connection = Connection::new(node, incarnation);
+        let older = link.current.lock().expect("no panic while held").replace(Arc::clone(&connection));
+        if let Some(older) = older {
+            older.close();
+        }
+        self.liveness.connected(node, incarnation);
+        tracing::debug!(%node, "connected");
+        connection.run(io, received, &self.services).await;
+        let mut current = link.current.lock().expect("no panic while held");
+        if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, &connection)) {
+            *current = None;
+            drop(current);
+            self.liveness.disconnected(node);
+        }
+    }
+}
+
+impl Link {
+    fn current(&self) -> Option<Arc<Connection>> {
+        self.current.lock().expect("no panic while held").clone().filter(|connection| !connection.is_closed())
+    }
+}
+
+/// A stream whose two ends have introduced themselves.
+pub(crate) struct Established {
+    io: Box<dyn Io>,
+    received: Received,
+    node: NodeId,
+    incarnation: u64,
+}
+
+impl Transport for Peers {
+    fn call(&self, node: NodeId, group: GroupId, request: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+        let Some(connection) = self.connection(node) else {
+            return Box::pin(std::future::ready(Err(TransportError::Unreachable("no connection to the node".to_owned()))));
+        };
+        let answer = connection.call_raft(group, request, timeout);
+        Box::pin(async move {
+            match answer.await {
+                Ok(Body::Raft(message)) => Ok(message.body),
+                Ok(Body::Error(error)) => match Error::from(error) {
+                    Error::Unavailable(reason) => Err(TransportError::Unreachable(reason)),
+                    error => Err(TransportError::Timeout(error.to_string())),
+                },
+                Ok(_) => Err(TransportError::Timeout("an answer of another kind".to_owned())),
+                Err(CallFailure::NotSent(reason)) => Err(TransportError::Unreachable(reason.to_owned())),
+                Err(failure @ CallFailure::TooLarge) => Err(TransportError::Unreachable(failure.to_string())),
+                Err(CallFailure::Lost(reason)) => Err(TransportError::Timeout(reason.to_owned())),
+            }
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! The first frame in each direction: who is there, and whether both belong together.
+//! Until it is checked a stranger can make this node keep no more than a few bytes.
+
+use std::io;
+use std::time::Duration;
+
+use api::Error;
+use api::internal::frame::Body;
+use api::internal::{Frame, Hello};
+use base::{Io, NodeId};
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::Established;
+use super::connection::Received;
+use super::wire::{Decoder, Lane, WireError, put_chunk};
+
+/// Bumped when nodes of the new version cannot talk to the old one any more.
+pub(crate) const PROTOCOL_VERSION: u32 = 1;
+
+const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
+const HELLO_BYTES_MAX: usize = 4 << 10;
+/// How long a refused peer has to read why.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(200);
+
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum HelloError {
+    #[error("{0}")]
+    Io(String),
+    #[error("framing: {0}")]
+    Wire(#[from] WireError),
+    #[error("no hello in time")]
+    Timeout,
+    #[error("not a hello")]
+    Malformed,
+    /// The two do not belong together; the text says why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<io::Error> for HelloError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// Introduces this node to the one it has dialled, which must be `node`.
+pub(crate) async fn dial(mut io: Box<dyn Io>, mine: &Hello, node: NodeId) -> Result<Established, HelloError> {
+    let exchange = async {
+        send(&mut io, Body::Hello(mine.clone())).await?;
+        receive(&mut io).await
+    };
+    let (theirs, received) = timeout(HELLO_TIMEOUT, exchange).await.map_err(|_| HelloError::Timeout)??;
+    if theirs.node_id != node.0 {
+        return Err(HelloError::Refused(format!("node {} answers at the address of node {node}", theirs.node_id)));
+    }
+    check(mine, &theirs)?;
+    Ok(Established { io, received, node, incarnation: theirs.incarnation })
+}
+
+/// Lets a node in that `expects` says may dial.
+pub(crate) async fn accept(mut io: Box<dyn Io>, mine: &Hello, expects: impl Fn(NodeId) -> bool) -> Result<Established, HelloError> {
+    let (theirs, received) = timeout(HELLO_TIMEOUT, receive(&mut io)).await.map_err(|_| HelloError::Timeout)??;
+    let node = NodeId(theirs.node_id);
+    let checked = check(mine, &theirs).and_then(|()| match expects(node) {
+        true => Ok(()),
+        false => Err(HelloError::Refused(format!("node {node} is not expected to dial node {}", mine.node_id))),
+    });
+    match checked {
+        Ok(()) => {
+            timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine.clone()))).await.map_err(|_| HelloError::Timeout)??;
+            Ok(Established { io, received, node, incarnation: theirs.incarnation })
+        }
+        Err(refused) => {
+            let answer = async {
+                send(&mut io, Body::Error(Error::PermissionDenied(refused.to_string()).into())).await?;
+                // Closing with unread input resets the stream, and the answer is lost.
+                io.shutdown().await?;
+                io.read_buf(&mut BytesMut::with_capacity(64)).await
+            };
+            // The peer is a stranger: whether it reads the answer is its own business.
+            let _: Result<io::Result<usize>, _> = timeout(REFUSAL_TIMEOUT, answer).await;
+            Err(refused)
+        }
+    }
+}
+
+fn check(mine: &Hello, theirs: &Hello) -> Result<(), HelloError> {
+    let refused = if theirs.protocol_version != mine.protocol_version {
+        format!("node {} speaks version {} of the protocol, this node version {}", theirs.node_id, theirs.protocol_version, mine.protocol_version)
+    } else if theirs.cluster_id != mine.cluster_id {
+        format!("node {} belongs to cluster {:?}, this node to {:?}", theirs.node_id, theirs.cluster_id, mine.cluster_id)
+    } else if theirs.shards != mine.shards {
+        format!("node {} is configured with {} shards, this node with {}", theirs.node_id, theirs.shards, mine.shards)
+    } else {
+        return Ok(());
+    };
+    Err(HelloError::Refused(refused))
+}
+
+async fn send(io: &mut Box<dyn Io>, body: Body) -> io::Result<()> {
+    let mut frame = Bytes::from(Frame { body: Some(body), ..Frame::default() }.encode_to_vec());
+    let mut out = BytesMut::new();
+    while !put_chunk(&mut out, Lane::Urgent, &mut frame) {}
+    io.write_all(&out).await?;
+    io.flush().await
+}
+
+async fn receive(io: &mut Box<dyn Io>) -> Result<(Hello, Received), HelloError> {
+    let mut received = Received { input: BytesMut::new(), decoder: Decoder::new(HELLO_BYTES_MAX) };
+    let frame = loop {
+        if let Some(frame) = received.decoder.decode(&mut received.input)? {
+            break frame;
+        }
+        if io.read_buf(&mut received.input).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    };
+    match Frame::decode(frame).map_err(|_| HelloError::Malformed)?.body {
+        Some(Body::Hello(hello)) => Ok((hello, received)),
+        Some(Body::Error(error)) => Err(HelloError::Refused(Error::from(error).to_string())),
+        _ => Err(HelloError::Malformed),
+    }
+}
