@@ -15,6 +15,11 @@ const SECTOR_BYTES: u64 = 512;
 /// cost memory only where they differ.
 const PAGE_BYTES: u64 = 4096;
 
+/// Like an operating system, the disk writes back by itself what has waited for a sync for
+/// too long. So memory stays bounded where nobody ever syncs.
+const WRITEBACK_BYTES: usize = 1 << 20;
+const WRITEBACK_DIRECTORY_CHANGES: usize = 16;
+
 /// A directory of files in memory. Clones share the content: a node that restarts opens a
 /// clone of the disk it had before.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +64,7 @@ struct FileState {
     current: Content,
     synced: Content,
     unsynced: Vec<Write>,
+    unsynced_bytes: usize,
     /// Writes that a failed sync was to cover. No later sync brings them back: the kernel
     /// has marked their pages clean.
     dropped: Vec<Write>,
@@ -100,6 +106,7 @@ impl MemoryDisk {
         inner.names = inner.names_synced.clone();
         for file in inner.files.values_mut() {
             let dropped = std::mem::take(&mut file.dropped);
+            file.unsynced_bytes = 0;
             for write in dropped.into_iter().chain(std::mem::take(&mut file.unsynced)) {
                 write.survive(&mut file.synced, random);
             }
@@ -216,9 +223,7 @@ impl Disk for MemoryDisk {
         let mut guard = self.lock();
         let inner = &mut *guard;
         if inner.begin_sync()? {
-            inner.directory_unsynced.clear();
-            inner.names_synced = inner.names.clone();
-            inner.forget_unused();
+            inner.sync_directory();
         }
         Ok(())
     }
@@ -248,8 +253,7 @@ impl MemoryFile {
         let mut inner = self.lock()?;
         inner.begin_write()?;
         let file = inner.file(self.id)?;
-        write.apply(&mut file.current);
-        file.unsynced.push(write);
+        file.write(write);
         Ok(())
     }
 }
@@ -340,6 +344,15 @@ impl Inner {
     fn change_directory(&mut self, write: DirectoryWrite) {
         write.apply(&mut self.names);
         self.directory_unsynced.push(write);
+        if self.directory_unsynced.len() > WRITEBACK_DIRECTORY_CHANGES {
+            self.sync_directory();
+        }
+    }
+
+    fn sync_directory(&mut self) {
+        self.directory_unsynced.clear();
+        self.names_synced = self.names.clone();
+        self.forget_unused();
     }
 
     fn forget_unused(&mut self) {
@@ -349,7 +362,20 @@ impl Inner {
 }
 
 impl FileState {
+    fn write(&mut self, write: Write) {
+        write.apply(&mut self.current);
+        self.unsynced_bytes += size_of::<Write>();
+        if let Write::Data { data, .. } = &write {
+            self.unsynced_bytes += data.len();
+        }
+        self.unsynced.push(write);
+        if self.unsynced_bytes > WRITEBACK_BYTES {
+            self.sync();
+        }
+    }
+
     fn sync(&mut self) {
+        self.unsynced_bytes = 0;
         for write in std::mem::take(&mut self.unsynced) {
             if !self.dropped.is_empty() {
                 write.apply(&mut self.synced);

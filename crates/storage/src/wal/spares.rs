@@ -11,6 +11,8 @@ use super::{Shared, WalError};
 use crate::disk::{Disk, OpenMode};
 
 const PREFIX: &str = "spare-";
+/// Zeros are synced in small steps: the device makes commits wait while it takes them.
+const STEP_BYTES: u64 = 2 << 20;
 
 #[derive(Default)]
 pub(super) struct Spares {
@@ -60,9 +62,15 @@ impl Spares {
             move |error| io_error(operation, &name, &error)
         };
         let file = disk.open(&name, OpenMode::CreateNew).map_err(failed("create"))?;
-        file.set_len(len).map_err(failed("preallocate"))?;
+        let mut at = 0;
+        while at < len {
+            at = len.min(at + STEP_BYTES);
+            file.set_len(at).map_err(failed("preallocate"))?;
+            if sync {
+                file.sync_data().map_err(failed("sync"))?;
+            }
+        }
         if sync {
-            file.sync_data().map_err(failed("sync"))?;
             disk.sync_dir().map_err(failed("directory sync"))?;
         }
         Ok(name)

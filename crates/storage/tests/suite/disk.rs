@@ -158,3 +158,17 @@ fn a_removed_file_is_forgotten() {
     }
     assert!(!format!("{disk:?}").contains("FileState"));
 }
+
+#[test]
+fn what_is_never_synced_is_written_back_in_the_end() {
+    let disk = MemoryDisk::new();
+    let file = disk.open("a", OpenMode::CreateNew).unwrap();
+    for round in 0..100u8 {
+        file.write_at(0, &[round; 65_536]).unwrap();
+        drop(disk.open(&format!("b{round}"), OpenMode::CreateNew).unwrap());
+        disk.remove(&format!("b{round}")).unwrap();
+    }
+    disk.power_cut(&mut || 0);
+    let bytes = content(&disk, "a");
+    assert!(bytes.iter().all(|byte| *byte == bytes[0]) && bytes[0] > 50, "{}", bytes[0]);
+}
