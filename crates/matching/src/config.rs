@@ -26,6 +26,13 @@ pub struct Config {
     /// How long a task whose start failed stays aside before it is tried again.
     /// Default 200 ms.
     pub start_retry: Duration,
+    /// The same when the shard answered with an error that trying again rarely heals.
+    /// Default 10 s.
+    pub start_retry_refused: Duration,
+    /// How long the tasks of a partition that moved away are kept. Shards offer them again
+    /// to the new owner when they see the move too; until then they may only be here.
+    /// Default 30 s.
+    pub disowned_keep: Duration,
     /// How often resting tasks, silent sticky queues and idle queues are looked for.
     /// Default 250 ms.
     pub sweep_interval: Duration,
@@ -70,6 +77,8 @@ impl Default for Config {
             misrouted_poll: Duration::from_secs(1),
             start_timeout: Duration::from_secs(10),
             start_retry: Duration::from_millis(200),
+            start_retry_refused: Duration::from_secs(10),
+            disowned_keep: Duration::from_secs(30),
             sweep_interval: Duration::from_millis(250),
             idle_unload: Duration::from_secs(360),
             poller_history: Duration::from_secs(300),
@@ -107,6 +116,7 @@ impl Config {
             ("misrouted_poll", self.misrouted_poll),
             ("start_timeout", self.start_timeout),
             ("start_retry", self.start_retry),
+            ("start_retry_refused", self.start_retry_refused),
             ("sweep_interval", self.sweep_interval),
         ];
         let counts = [

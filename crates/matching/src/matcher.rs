@@ -90,11 +90,13 @@ pub(crate) enum Input<P, K, T> {
         place: Place,
         key: K,
     },
+    /// Ends all polls; the tasks stay.
+    EndAll,
     /// The one worker of a sticky queue went away.
     WorkerGone,
     /// Time has passed.
     Wake,
-    /// The partition moves to another node: everybody leaves.
+    /// The partition is forgotten: everybody leaves.
     Close,
 }
 
@@ -176,6 +178,10 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
                 self.waiting.remove(&place);
                 self.resting.remove(&place);
                 self.known.remove(&key);
+            }
+            Input::EndAll => {
+                self.note_pollers(now);
+                self.end_pollers(out);
             }
             Input::WorkerGone => {
                 self.end_pollers(out);

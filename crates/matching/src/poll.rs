@@ -17,11 +17,11 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
-use crate::Handle;
 use crate::key::Key;
 use crate::matcher::{Input, PollerId};
 use crate::query::query_answer;
 use crate::state::{Ask, Delivery, Held, Start, Waiter, Work, exhausted};
+use crate::{Config, Handle};
 
 /// A poll's place in its queue. Dropping it gives everything back.
 struct Ticket<'a> {
@@ -38,9 +38,10 @@ struct Ticket<'a> {
 /// What came of starting a task.
 enum Started {
     Answer(Bytes),
-    /// The reference was stale, or no poller can start it.
+    /// The reference was stale.
     Gone,
-    Failed,
+    /// The task rests for so long.
+    Failed(Duration),
 }
 
 impl Handle {
@@ -170,7 +171,7 @@ impl Ticket<'_> {
             Work::Query { id, task } => Started::Answer(query_answer(self.handle, self.key, *id, task)),
             Work::Start(start) => {
                 start.request_id.get_or_insert_with(|| self.handle.inner.entropy.uuid());
-                judge(self.handle.start(&self.ask, start, namespace, deadline).await)
+                judge(self.handle.start(&self.ask, start, namespace, deadline).await, &self.handle.inner.config)
             }
         };
         let held = self.held.take()?;
@@ -183,8 +184,8 @@ impl Ticket<'_> {
                 self.handle.step(self.key, Input::Finish { key: held.key });
                 None
             }
-            Started::Failed => {
-                let rest_until = Some(self.handle.now() + self.handle.inner.config.start_retry);
+            Started::Failed(rest) => {
+                let rest_until = Some(self.handle.now() + rest);
                 self.handle.step(self.key, Input::Return { task: held, rest_until });
                 None
             }
@@ -223,10 +224,13 @@ impl Drop for Ticket<'_> {
     }
 }
 
-fn judge(response: Result<HistoryResponse, Error>) -> Started {
+/// A task is only ever dropped when its shard says that it is gone: what matching has
+/// accepted, the shard does not offer again by itself.
+fn judge(response: Result<HistoryResponse, Error>, config: &Config) -> Started {
     match response {
         Ok(response) if response.task_gone => Started::Gone,
         Ok(response) => Started::Answer(response.body),
+        Err(Error::NotFound(_) | Error::NamespaceNotFound(_)) => Started::Gone,
         Err(
             error @ (Error::Unavailable(_)
             | Error::NotLeader { .. }
@@ -235,14 +239,11 @@ fn judge(response: Result<HistoryResponse, Error>) -> Started {
             | Error::ResourceExhausted { .. }),
         ) => {
             debug!(%error, "the task could not be started; it rests");
-            Started::Failed
+            Started::Failed(config.start_retry)
         }
-        Err(Error::NotFound(_) | Error::NamespaceNotFound(_)) => Started::Gone,
         Err(error) => {
-            // Trying again would end the same way. The shard still has the task and offers
-            // it again when its situation has changed.
-            warn!(%error, "the shard refused to start a task");
-            Started::Gone
+            warn!(%error, "the shard refused to start a task; it rests for longer");
+            Started::Failed(config.start_retry_refused)
         }
     }
 }

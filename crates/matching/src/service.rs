@@ -221,18 +221,30 @@ impl Handle {
 
     fn sweep(&self) {
         let now = self.now();
-        let effects = self.lock().sweep(now, self.inner.config.idle_unload);
+        let effects = self.lock().sweep(now, &self.inner.config);
         self.settle(effects);
     }
 
-    /// Closes what has moved to another node. Its shards offer the tasks again there, and
-    /// its pollers find the way by themselves.
+    /// Ends the polls of what has moved to another node: they find the way by themselves.
+    /// The tasks stay for a while, because views of the cluster differ for a moment and a
+    /// shard that saw no move offers nothing again; one that did is refused nothing but a
+    /// second start.
     fn disown(&self) {
         let keys: Vec<Key> = self.lock().partitions.keys().cloned().collect();
         let now = self.now();
-        for key in keys.iter().filter(|key| !self.inner.upstream.owns(&key.to_proto())) {
-            debug!(task_queue = key.task_queue, "the partition moved to another node");
-            self.lock().close(key, now);
+        for key in &keys {
+            let owned = self.inner.upstream.owns(&key.to_proto());
+            let mut state = self.lock();
+            let Some(slot) = state.partitions.get_mut(key) else { continue };
+            if owned {
+                slot.disowned = None;
+            } else if slot.disowned.is_none() {
+                debug!(task_queue = key.task_queue, "the partition moved to another node");
+                slot.disowned = Some(now);
+                let effects = state.step(key, Input::EndAll, now);
+                drop(state);
+                self.settle(effects);
+            }
         }
     }
 

@@ -140,6 +140,8 @@ pub(crate) struct Slot {
     pub dispatched: Rate,
     pub loaded: Duration,
     pub used: Duration,
+    /// Since when another node owns the partition.
+    pub disowned: Option<Duration>,
 }
 
 impl Slot {
@@ -242,6 +244,7 @@ impl State {
                 dispatched: Rate::default(),
                 loaded: now,
                 used: now,
+                disowned: None,
             };
             self.partitions.insert(key.clone(), slot);
         }
@@ -265,16 +268,21 @@ impl State {
         effects
     }
 
-    /// Lets time pass in every partition, and forgets idle ones.
-    pub(crate) fn sweep(&mut self, now: Duration, idle_unload: Duration) -> Effects {
+    /// Lets time pass in every partition; forgets idle ones and those that moved long ago.
+    pub(crate) fn sweep(&mut self, now: Duration, config: &Config) -> Effects {
         let mut effects = Effects::default();
         let mut tasks = 0;
         self.partitions.retain(|_, slot| {
             if slot.matcher.backlog() > 0 {
                 slot.step(Input::Wake, now, &mut effects);
             }
+            let moved = slot.disowned.is_some_and(|since| now >= since + config.disowned_keep);
+            if moved {
+                slot.step(Input::Close, now, &mut effects);
+            }
             tasks += slot.matcher.tasks();
-            !now.checked_sub(idle_unload).is_some_and(|since| slot.idle(since))
+            let idle = now.checked_sub(config.idle_unload).is_some_and(|since| slot.idle(since));
+            !moved && !idle
         });
         self.tasks = tasks;
         self.gone_workers.retain(|_, until| now < *until);

@@ -155,6 +155,7 @@ enum Act {
     Return { nth: usize, rest: Option<u64> },
     Finish { nth: usize },
     Withdraw(u64),
+    EndAll,
     WorkerGone,
     Wake,
     Close,
@@ -170,6 +171,7 @@ fn act() -> impl Strategy<Value = Act> {
         4 => (0..8_usize, prop::option::of(0..20_u64)).prop_map(|(nth, rest)| Act::Return { nth, rest }),
         3 => (0..8_usize).prop_map(|nth| Act::Finish { nth }),
         1 => (0..24_u64).prop_map(Act::Withdraw),
+        1 => Just(Act::EndAll),
         1 => Just(Act::WorkerGone),
         3 => Just(Act::Wake),
         1 => Just(Act::Close),
@@ -265,6 +267,11 @@ impl Model {
                     expected.push(Output::End { poller, payload });
                 }
                 Input::Reserve
+            }
+            Act::EndAll => {
+                self.last_poll = seen;
+                expected = self.end_all();
+                Input::EndAll
             }
             Act::WorkerGone => {
                 expected = self.end_all();

@@ -166,6 +166,11 @@ impl Bed {
         log.iter().map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
     }
 
+    fn owned(&self, owned: bool, membership: u64) {
+        self.shards.owned.store(owned, Ordering::Relaxed);
+        self.shards.membership.send_replace(membership);
+    }
+
     fn reserve(&self) -> Option<ActivityReservation> {
         self.handle.reserve_activity_poller(&key(TaskKind::Activity, false))
     }
@@ -270,16 +275,15 @@ async fn a_task_whose_shard_has_no_leader_rests_and_keeps_its_request_id() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_task_that_its_shard_refuses_is_not_tried_for_ever() {
+async fn a_task_that_its_shard_refuses_rests_for_longer_and_is_never_dropped() {
     with_service(|bed| async move {
         bed.script("r1", [Script::Fail(Error::Internal("broken".into()))]);
         let poll = bed.poll(WF, false, "a").await;
         bed.offer(WF, false, &["r1"]).await;
-        pass(5).await;
+        pass(9).await;
         assert_eq!(bed.log(), ["start r1"]);
-        assert_eq!(bed.handle.lock().tasks, 0);
-        bed.offer(WF, false, &["r1"]).await;
         assert_eq!(answer(poll).await, "r1");
+        assert_eq!(bed.log(), ["start r1", "start r1"]);
     })
     .await;
 }
@@ -361,20 +365,35 @@ async fn a_worker_that_shuts_down_gets_no_more_tasks() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_partition_that_moves_ends_its_polls_and_forgets_its_tasks() {
+async fn a_partition_that_moves_ends_its_polls_and_forgets_its_tasks_in_time() {
     with_service(|bed| async move {
         let poll = bed.poll(WF, false, "a").await;
         bed.offer(ACT, false, &["r1"]).await;
-        bed.shards.owned.store(false, Ordering::Relaxed);
-        bed.shards.membership.send_replace(1);
+        bed.owned(false, 1);
         assert_eq!(answer(poll).await, "");
-        assert_eq!(bed.handle.lock().partitions.len(), 0);
-        assert_eq!(bed.handle.lock().tasks, 0);
         assert_eq!(bed.offer(WF, false, &["r2"]).await, OfferTasksResponse::default());
         // A poll that comes here all the same does not wait for long.
         let started = Instant::now();
         assert_eq!(answer(bed.poll(WF, false, "a").await).await, "");
         assert_eq!(started.elapsed().as_secs(), 1);
+        pass(31).await;
+        let state = bed.handle.lock();
+        assert_eq!((state.partitions.len(), state.tasks, state.polls), (0, 0, 0));
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_partition_that_only_seemed_to_move_still_has_its_tasks() {
+    with_service(|bed| async move {
+        bed.offer(ACT, false, &["r1", "r2"]).await;
+        bed.owned(false, 1);
+        pass(5).await;
+        // A poller whose node saw no move gets a task even now.
+        assert_eq!(answer(bed.poll(ACT, false, "a").await).await, "r1");
+        bed.owned(true, 2);
+        pass(60).await;
+        assert_eq!(answer(bed.poll(ACT, false, "a").await).await, "r2");
     })
     .await;
 }
