@@ -1,0 +1,137 @@
+//! What is built of the public API: the source of `docs/compatibility.md`, which a test
+//! keeps equal to this table and to the descriptors.
+//!
+//! An RPC that is not listed is not built.
+
+use std::fmt::Write as _;
+
+use api::METHODS;
+
+/// How far an RPC is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum State {
+    /// Does all that the official server does.
+    Complete,
+    /// Works; the remark says what is missing.
+    Partial,
+    /// Answers UNIMPLEMENTED with its name.
+    Unimplemented,
+}
+
+/// One line: the RPC, how far it is, and what to know about it.
+pub type Row = (&'static str, State, &'static str);
+
+/// Everything that is built.
+pub const TABLE: &[Row] = &[
+    ("RegisterNamespace", State::Partial, "One cluster: no global namespaces, no archival."),
+    ("DescribeNamespace", State::Complete, "By name or id. Capabilities are true only for what is built."),
+    ("ListNamespaces", State::Complete, ""),
+    ("UpdateNamespace", State::Partial, "One cluster: no failover, no promotion, no archival."),
+    (
+        "StartWorkflowExecution",
+        State::Partial,
+        "No eager start, completion callbacks, versioning override or time skipping. Custom search attributes are \
+         stored without being registered.",
+    ),
+    ("SignalWithStartWorkflowExecution", State::Partial, "As StartWorkflowExecution."),
+    ("SignalWorkflowExecution", State::Complete, ""),
+    ("RequestCancelWorkflowExecution", State::Complete, ""),
+    ("TerminateWorkflowExecution", State::Complete, ""),
+    ("DescribeWorkflowExecution", State::Partial, "Nothing of children, Nexus operations and callbacks."),
+    ("GetWorkflowExecutionHistory", State::Partial, "No archived histories."),
+    ("GetWorkflowExecutionHistoryReverse", State::Complete, ""),
+    ("QueryWorkflow", State::Complete, ""),
+    ("RespondQueryTaskCompleted", State::Complete, ""),
+    ("PollWorkflowTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),
+    (
+        "RespondWorkflowTaskCompleted",
+        State::Partial,
+        "Commands for activities, timers, markers, and for completing, failing and cancelling the workflow.",
+    ),
+    ("RespondWorkflowTaskFailed", State::Complete, ""),
+    ("PollActivityTaskQueue", State::Partial, "No worker versioning, no rate limits."),
+    ("RespondActivityTaskCompleted", State::Complete, ""),
+    ("RespondActivityTaskCompletedById", State::Partial, "No standalone activities."),
+    ("RespondActivityTaskFailed", State::Complete, ""),
+    ("RespondActivityTaskFailedById", State::Partial, "No standalone activities."),
+    ("RespondActivityTaskCanceled", State::Complete, ""),
+    ("RespondActivityTaskCanceledById", State::Partial, "No standalone activities."),
+    ("RecordActivityTaskHeartbeat", State::Complete, ""),
+    ("RecordActivityTaskHeartbeatById", State::Partial, "No standalone activities."),
+    ("ResetStickyTaskQueue", State::Complete, ""),
+    ("DescribeTaskQueue", State::Partial, "Pollers and backlog; no versions, no reachability, no config."),
+    ("ShutdownWorker", State::Complete, "Ends the worker's polls and gives up its sticky queue."),
+    ("RecordWorkerHeartbeat", State::Partial, "Accepted and not recorded; the namespace capability says so."),
+    ("GetClusterInfo", State::Complete, ""),
+    ("GetSystemInfo", State::Complete, "Capabilities are true only for what is built."),
+    ("ListSearchAttributes", State::Partial, "The system's own; custom ones cannot be registered yet."),
+];
+
+/// The row of an RPC, listed or not.
+#[must_use]
+pub fn row(name: &'static str) -> Row {
+    TABLE.iter().find(|(listed, _, _)| *listed == name).copied().unwrap_or((name, State::Unimplemented, ""))
+}
+
+/// The text of `docs/compatibility.md`.
+#[must_use]
+pub fn document() -> String {
+    let count = |state| METHODS.iter().filter(|method| row(method.name).1 == state).count();
+    let mut text = format!(
+        "# Compatibility\n\n\
+         Every RPC of Temporal's public API and its state. Generated from the descriptors and from\n\
+         `crates/frontend/src/compatibility.rs`; a test fails when it is stale.\n\n\
+         {} RPCs: {} complete, {} partial, {} not built. What is not built answers `UNIMPLEMENTED` and names the RPC.\n\n\
+         `grpc.health.v1.Health` and server reflection (`v1`, `v1alpha`) are served too.\n",
+        METHODS.len(),
+        count(State::Complete),
+        count(State::Partial),
+        count(State::Unimplemented),
+    );
+    let mut service = "";
+    for method in METHODS {
+        if method.service != service {
+            service = method.service;
+            let title = service.rsplit('.').next().unwrap_or(service);
+            write!(text, "\n## {title}\n\n| RPC | state | remarks |\n|---|---|---|\n").expect("writing to a string");
+        }
+        let (name, state, remark) = row(method.name);
+        let state = match state {
+            State::Complete => "complete",
+            State::Partial => "partial",
+            State::Unimplemented => "-",
+        };
+        writeln!(text, "| {name} | {state} | {remark} |").expect("writing to a string");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handlers;
+
+    const PATH: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/compatibility.md");
+
+    #[test]
+    fn the_document_is_fresh() {
+        let document = document();
+        #[expect(clippy::disallowed_methods, reason = "the switch that rewrites expectations")]
+        if std::env::var("UPDATE_EXPECT").is_ok() {
+            std::fs::write(PATH, &document).expect("the document can be written");
+        }
+        let written = std::fs::read_to_string(PATH).expect("the document exists");
+        assert!(written == document, "docs/compatibility.md is stale: run the tests with UPDATE_EXPECT=1");
+    }
+
+    #[test]
+    fn the_table_says_what_the_handlers_do() {
+        for (name, _, _) in TABLE {
+            assert!(METHODS.iter().any(|method| method.name == *name), "{name} is no RPC");
+        }
+        for method in METHODS {
+            let built = row(method.name).1 != State::Unimplemented;
+            assert_eq!(built, handlers::find(method.name).is_some(), "{}", method.name);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! The table of what is built. A method that is not in it answers UNIMPLEMENTED.
+
+mod activities;
+mod namespaces;
+mod operator;
+mod queries;
+mod system;
+mod task_queues;
+mod workflow_tasks;
+mod workflows;
+
+use crate::call::{Handler, run};
+
+/// One arm per handler: the name of the RPC and the function that serves it.
+macro_rules! table {
+    ($($name:literal => $handler:path),* $(,)?) => {
+        /// The handler of the RPC with this name. Names are unique over all services.
+        pub(crate) fn find(name: &str) -> Option<Handler> {
+            let handler: Handler = match name {
+                $($name => |call, headers, body| Box::pin(run(call, headers, body, $handler)),)*
+                _ => return None,
+            };
+            Some(handler)
+        }
+    };
+}
+
+table! {
+    "GetSystemInfo" => system::get_system_info,
+    "GetClusterInfo" => system::get_cluster_info,
+
+    "RegisterNamespace" => namespaces::register,
+    "DescribeNamespace" => namespaces::describe,
+    "ListNamespaces" => namespaces::list,
+    "UpdateNamespace" => namespaces::update,
+
+    "StartWorkflowExecution" => workflows::start,
+    "SignalWithStartWorkflowExecution" => workflows::signal_with_start,
+    "SignalWorkflowExecution" => workflows::signal,
+    "RequestCancelWorkflowExecution" => workflows::request_cancel,
+    "TerminateWorkflowExecution" => workflows::terminate,
+    "DescribeWorkflowExecution" => workflows::describe,
+    "GetWorkflowExecutionHistory" => workflows::get_history,
+    "GetWorkflowExecutionHistoryReverse" => workflows::get_history_reverse,
+    "ResetStickyTaskQueue" => workflows::reset_sticky,
+
+    "PollWorkflowTaskQueue" => workflow_tasks::poll,
+    "RespondWorkflowTaskCompleted" => workflow_tasks::complete,
+    "RespondWorkflowTaskFailed" => workflow_tasks::fail,
+
+    "PollActivityTaskQueue" => activities::poll,
+    "RespondActivityTaskCompleted" => activities::complete,
+    "RespondActivityTaskCompletedById" => activities::complete_by_id,
+    "RespondActivityTaskFailed" => activities::fail,
+    "RespondActivityTaskFailedById" => activities::fail_by_id,
+    "RespondActivityTaskCanceled" => activities::cancel,
+    "RespondActivityTaskCanceledById" => activities::cancel_by_id,
+    "RecordActivityTaskHeartbeat" => activities::heartbeat,
+    "RecordActivityTaskHeartbeatById" => activities::heartbeat_by_id,
+
+    "QueryWorkflow" => queries::query,
+    "RespondQueryTaskCompleted" => queries::respond,
+
+    "DescribeTaskQueue" => task_queues::describe,
+    "ShutdownWorker" => task_queues::shutdown_worker,
+    "RecordWorkerHeartbeat" => task_queues::record_worker_heartbeat,
+
+    "ListSearchAttributes" => operator::list_search_attributes,
+}

@@ -1,0 +1,227 @@
+//! Long polls, the description of task queues, and workers that go away.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use api::Error;
+use api::internal::{CancelPolls, MatchingRequest, PartitionKey, TaskKind, matching_request};
+use bytes::Bytes;
+use cluster::Namespace;
+use futures_util::future::join_all;
+use prost::Message as _;
+use temporalio_protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
+use temporalio_protos::temporal::api::enums::v1::{
+    DescribeTaskQueueMode, TaskQueueKind, TaskQueueType, WorkerVersioningMode,
+};
+use temporalio_protos::temporal::api::taskqueue::v1::{TaskQueue, TaskQueueTypeInfo, TaskQueueVersionInfo};
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    DescribeTaskQueueRequest, DescribeTaskQueueResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
+    ShutdownWorkerRequest, ShutdownWorkerResponse,
+};
+
+use crate::call::{Call, encoded};
+use crate::{Limits, validate};
+
+/// A worker that may wait forever, or only for an instant, is told so at once.
+pub(super) fn long_poll_timeout(call: &Call) -> Result<(), Error> {
+    match call.timeout {
+        None => Err(validate::invalid("Context timeout is not set.")),
+        Some(timeout) if timeout < call.state.config.poll_timeout_min => {
+            Err(Error::FailedPrecondition("Context timeout is too short.".to_owned()))
+        }
+        Some(_) => Ok(()),
+    }
+}
+
+/// Parks at matching. Matching ends the poll before the caller's deadline; a node that
+/// drains ends it at once, so that the worker asks another one. Empty bytes are an empty
+/// response: a poll without a task is no error.
+pub(super) async fn long_poll(
+    call: &Call,
+    namespace: &Namespace,
+    partition: PartitionKey,
+    request: matching_request::Request,
+) -> Result<Bytes, Error> {
+    let answer = tokio::select! {
+        biased;
+        answer = call.matching(namespace, partition, request) => answer,
+        () = call.state.draining.cancelled() => Ok(Bytes::new()),
+    };
+    match answer {
+        Err(Error::DeadlineExceeded | Error::Canceled) => Ok(Bytes::new()),
+        answer => answer,
+    }
+}
+
+/// Workers may name their build, but routing by it is not built: a worker that relies on
+/// it must not get tasks of other builds.
+pub(super) fn versioning(
+    stamp: Option<(bool, &str)>,
+    deployment: Option<&WorkerDeploymentOptions>,
+    queue: Option<&TaskQueue>,
+    limits: &Limits,
+) -> Result<(), Error> {
+    let (use_versioning, build_id) = stamp.unwrap_or_default();
+    if use_versioning {
+        return Err(Error::PermissionDenied(
+            "Worker versioning in workflow progress APIs is disabled on this namespace.".to_owned(),
+        ));
+    }
+    if let Some(queue) = queue
+        && queue.kind() == TaskQueueKind::Sticky
+        && queue.normal_name.is_empty()
+        && deployment.is_some()
+    {
+        return Err(validate::invalid(
+            "NormalName must be set on sticky queue when UseVersioning is true or DeploymentOptions are set.",
+        ));
+    }
+    validate::not_longer(
+        build_id,
+        limits.build_id_bytes_max,
+        "Build ID exceeds configured limit.workerBuildIdSize, use a shorter build ID.",
+    )?;
+    let Some(deployment) = deployment else { return Ok(()) };
+    if deployment.worker_versioning_mode() != WorkerVersioningMode::Versioned {
+        return Ok(());
+    }
+    if deployment.deployment_name.is_empty() || deployment.build_id.is_empty() {
+        return Err(validate::invalid("Deployment name and build id must be set together."));
+    }
+    Err(Error::PermissionDenied("Worker Deployment Versions are disabled on this namespace.".to_owned()))
+}
+
+pub(super) async fn describe(
+    call: Call,
+    namespace: Arc<Namespace>,
+    mut request: DescribeTaskQueueRequest,
+) -> Result<Bytes, Error> {
+    let limits = call.limits();
+    let enhanced = request.api_mode() == DescribeTaskQueueMode::Enhanced;
+    let queue = if enhanced {
+        validate::poll_queue(request.task_queue.as_mut(), limits.id_bytes_max)?
+    } else {
+        validate::partition_name(request.task_queue.as_mut(), limits.id_bytes_max)?
+    };
+    let sticky = queue.kind() == TaskQueueKind::Sticky;
+    let name = queue.name.clone();
+    if enhanced {
+        if sticky {
+            return Err(validate::invalid(
+                "Enhanced DescribeTaskQueue is not valid for a sticky queue, use api_mode=UNSPECIFIED or a normal queue.",
+            ));
+        }
+        return describe_enhanced(&call, &namespace, &name, request).await;
+    }
+    if request.task_queue_type() == TaskQueueType::Unspecified {
+        request.set_task_queue_type(TaskQueueType::Workflow);
+    }
+    describe_one(&call, &namespace, &name, sticky, request).await
+}
+
+async fn describe_one(
+    call: &Call,
+    namespace: &Namespace,
+    queue: &str,
+    sticky: bool,
+    request: DescribeTaskQueueRequest,
+) -> Result<Bytes, Error> {
+    let kind = match request.task_queue_type() {
+        TaskQueueType::Workflow => TaskKind::Workflow,
+        TaskQueueType::Activity => TaskKind::Activity,
+        // Nobody polls for other kinds of tasks here, so there is nothing to describe.
+        _ => return encoded(&DescribeTaskQueueResponse::default()),
+    };
+    let partition = PartitionKey {
+        namespace_id: namespace.id.as_str().to_owned(),
+        task_queue: queue.to_owned(),
+        kind: kind as i32,
+        partition: 0,
+        sticky,
+    };
+    call.matching(namespace, partition, matching_request::Request::Describe(request)).await
+}
+
+/// The form that the CLI asks for: all types of the queue in one answer.
+async fn describe_enhanced(
+    call: &Call,
+    namespace: &Namespace,
+    queue: &str,
+    request: DescribeTaskQueueRequest,
+) -> Result<Bytes, Error> {
+    let mut types: Vec<TaskQueueType> = request.task_queue_types().collect();
+    if types.is_empty() {
+        types = vec![TaskQueueType::Workflow, TaskQueueType::Activity];
+    }
+    types.sort_unstable();
+    types.dedup();
+    let mut types_info = HashMap::new();
+    for task_queue_type in types {
+        let mut request = request.clone();
+        request.set_api_mode(DescribeTaskQueueMode::Unspecified);
+        request.set_task_queue_type(task_queue_type);
+        request.report_stats = true;
+        let body = describe_one(call, namespace, queue, false, request).await?;
+        let described = DescribeTaskQueueResponse::decode(body).map_err(|error| {
+            Error::Internal(format!("matching describes a queue in bytes that do not decode: {error}"))
+        })?;
+        types_info
+            .insert(task_queue_type as i32, TaskQueueTypeInfo { pollers: described.pollers, stats: described.stats });
+    }
+    // Workers without a version are the only ones there are.
+    let unversioned = TaskQueueVersionInfo { types_info, ..TaskQueueVersionInfo::default() };
+    encoded(&DescribeTaskQueueResponse {
+        versions_info: HashMap::from([(String::new(), unversioned)]),
+        ..DescribeTaskQueueResponse::default()
+    })
+}
+
+/// The worker's polls end on every node, and its sticky queue is given up. The polls are
+/// a courtesy; the sticky queue is not, because tasks would wait there for nobody.
+pub(super) async fn shutdown_worker(
+    call: Call,
+    namespace: Arc<Namespace>,
+    request: ShutdownWorkerRequest,
+) -> Result<Bytes, Error> {
+    let sticky = PartitionKey {
+        namespace_id: namespace.id.as_str().to_owned(),
+        task_queue: request.sticky_task_queue.clone(),
+        kind: TaskKind::Workflow as i32,
+        partition: 0,
+        sticky: true,
+    };
+    let cancel = |sticky_queue: &str, partition: Option<PartitionKey>| MatchingRequest {
+        namespace_id: namespace.id.as_str().to_owned(),
+        namespace: namespace.name.clone(),
+        partition,
+        request: Some(matching_request::Request::CancelPolls(CancelPolls {
+            worker_instance_key: request.worker_instance_key.clone(),
+            sticky_queue: sticky_queue.to_owned(),
+        })),
+    };
+    if !request.worker_instance_key.is_empty() {
+        let everywhere = call.backend().live_nodes().into_iter().map(|node| {
+            let ended = call.backend().matching_at(node, cancel("", None), call.deadline);
+            async move {
+                if let Err(error) = ended.await {
+                    tracing::debug!(%node, %error, "a worker's polls were not ended");
+                }
+            }
+        });
+        join_all(everywhere).await;
+    }
+    if !request.sticky_task_queue.is_empty() {
+        call.backend().matching(cancel(&request.sticky_task_queue, Some(sticky)), call.deadline).await?;
+    }
+    encoded(&ShutdownWorkerResponse::default())
+}
+
+/// The namespace says that heartbeats are off; workers that send one all the same are
+/// thanked and not recorded, as the official server does when they are off.
+pub(super) async fn record_worker_heartbeat(
+    _: Call,
+    _: Arc<Namespace>,
+    _: RecordWorkerHeartbeatRequest,
+) -> Result<Bytes, Error> {
+    encoded(&RecordWorkerHeartbeatResponse::default())
+}

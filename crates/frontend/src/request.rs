@@ -1,0 +1,157 @@
+//! How each request finds its namespace: by name, by the task token it carries, or not at
+//! all. One line per request type at the end.
+
+use std::sync::Arc;
+
+use api::Error;
+use api::internal::{ActivityTaskToken, QueryTaskToken, WorkflowTaskToken};
+use cluster::Namespace;
+use prost::Message;
+use temporalio_protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    DescribeNamespaceRequest, DescribeTaskQueueRequest, DescribeWorkflowExecutionRequest, GetClusterInfoRequest,
+    GetSystemInfoRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
+    ListNamespacesRequest, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest,
+    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest,
+    RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest,
+    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
+    RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
+    RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
+    UpdateNamespaceRequest,
+};
+
+use crate::call::{Call, check_name, named, namespace_not_set, tokened};
+
+/// A request of the public API.
+pub(crate) trait PublicRequest: Message + Default {
+    /// What the request is about.
+    type Scope: Send;
+
+    fn scope(&self, call: &Call) -> Result<Self::Scope, Error>;
+}
+
+/// A task that a worker was given, and the namespace it belongs to.
+pub(crate) struct Task<Token> {
+    pub(crate) namespace: Arc<Namespace>,
+    pub(crate) token: Token,
+}
+
+fn task<Token: Message + Default>(
+    call: &Call,
+    name: &str,
+    bytes: &[u8],
+    namespace_id: fn(&Token) -> &str,
+) -> Result<Task<Token>, Error> {
+    check_name(call, name)?;
+    if bytes.is_empty() {
+        return Err(Error::InvalidArgument("Task token not set on request.".to_owned()));
+    }
+    let token =
+        Token::decode(bytes).map_err(|_| Error::InvalidArgument("Error deserializing task token.".to_owned()))?;
+    let namespace = tokened(call, namespace_id(&token), name)?;
+    Ok(Task { namespace, token })
+}
+
+/// Requests about no namespace.
+macro_rules! unscoped {
+    ($($request:ty),* $(,)?) => {$(
+        impl PublicRequest for $request {
+            type Scope = ();
+            fn scope(&self, _: &Call) -> Result<(), Error> {
+                Ok(())
+            }
+        }
+    )*};
+}
+
+/// Requests that name a namespace, which must exist.
+macro_rules! by_name {
+    ($($request:ty),* $(,)?) => {$(
+        impl PublicRequest for $request {
+            type Scope = Arc<Namespace>;
+            fn scope(&self, call: &Call) -> Result<Arc<Namespace>, Error> {
+                named(call, &self.namespace)
+            }
+        }
+    )*};
+}
+
+/// Requests that carry the token of a task.
+macro_rules! by_token {
+    ($token:ty: $($request:ty),* $(,)?) => {$(
+        impl PublicRequest for $request {
+            type Scope = Task<$token>;
+            fn scope(&self, call: &Call) -> Result<Task<$token>, Error> {
+                task(call, &self.namespace, &self.task_token, |token: &$token| &token.namespace_id)
+            }
+        }
+    )*};
+}
+
+unscoped!(GetSystemInfoRequest, GetClusterInfoRequest, ListNamespacesRequest);
+
+by_name!(
+    UpdateNamespaceRequest,
+    StartWorkflowExecutionRequest,
+    SignalWithStartWorkflowExecutionRequest,
+    SignalWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest,
+    DescribeWorkflowExecutionRequest,
+    GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest,
+    QueryWorkflowRequest,
+    ResetStickyTaskQueueRequest,
+    PollWorkflowTaskQueueRequest,
+    PollActivityTaskQueueRequest,
+    DescribeTaskQueueRequest,
+    ShutdownWorkerRequest,
+    RecordWorkerHeartbeatRequest,
+    RespondActivityTaskCompletedByIdRequest,
+    RespondActivityTaskFailedByIdRequest,
+    RespondActivityTaskCanceledByIdRequest,
+    RecordActivityTaskHeartbeatByIdRequest,
+);
+
+by_token!(WorkflowTaskToken: RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest);
+
+by_token!(
+    ActivityTaskToken:
+    RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedRequest,
+    RespondActivityTaskCanceledRequest,
+    RecordActivityTaskHeartbeatRequest,
+);
+
+by_token!(QueryTaskToken: RespondQueryTaskCompletedRequest);
+
+/// It is about a namespace that is not there yet.
+impl PublicRequest for RegisterNamespaceRequest {
+    type Scope = ();
+
+    fn scope(&self, call: &Call) -> Result<(), Error> {
+        check_name(call, &self.namespace)?;
+        if self.namespace.is_empty() { Err(namespace_not_set()) } else { Ok(()) }
+    }
+}
+
+/// It may name the namespace by its id, and wants to see deleted ones too.
+impl PublicRequest for DescribeNamespaceRequest {
+    type Scope = ();
+
+    fn scope(&self, call: &Call) -> Result<(), Error> {
+        check_name(call, &self.namespace)?;
+        if self.namespace.is_empty() && self.id.is_empty() { Err(namespace_not_set()) } else { Ok(()) }
+    }
+}
+
+/// Without a namespace it is about the whole cluster.
+impl PublicRequest for ListSearchAttributesRequest {
+    type Scope = Option<Arc<Namespace>>;
+
+    fn scope(&self, call: &Call) -> Result<Option<Arc<Namespace>>, Error> {
+        if self.namespace.is_empty() { Ok(None) } else { named(call, &self.namespace).map(Some) }
+    }
+}

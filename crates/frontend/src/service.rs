@@ -1,0 +1,172 @@
+//! [`Service`]: one table from paths to handlers, reached over HTTP/2 or in process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use api::{Error, METHODS};
+use base::{Clock, Entropy, Listener};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tonic::{Code, Status};
+use tonic_health::ServingStatus;
+
+use crate::call::{Call, Handler, State};
+use crate::grpc::{self, Encoding, ResponseBody};
+use crate::ops::Ops;
+use crate::{Backend, Config, Metrics, ServeError, handlers, server};
+
+/// The frontend of a node. Cheap to clone.
+#[derive(Clone)]
+pub struct Service {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    state: Arc<State>,
+    /// The index of each path in [`METHODS`] and in `handlers`.
+    paths: HashMap<&'static str, usize>,
+    handlers: Vec<Option<Handler>>,
+    metrics: Metrics,
+    ops: Ops,
+}
+
+impl Service {
+    #[must_use]
+    pub fn new(config: Config, backend: Arc<dyn Backend>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
+        let state = State { config, backend, clock, entropy, draining: CancellationToken::new() };
+        Self {
+            inner: Arc::new(Inner {
+                state: Arc::new(state),
+                paths: METHODS.iter().enumerate().map(|(index, method)| (method.path, index)).collect(),
+                handlers: METHODS.iter().map(|method| handlers::find(method.name)).collect(),
+                metrics: Metrics::default(),
+                ops: Ops::new(),
+            }),
+        }
+    }
+
+    /// Serves gRPC on the listener until `shutdown`, then lets calls finish for
+    /// [`Config::shutdown_grace`].
+    ///
+    /// # Errors
+    /// Only when the listener is unusable from the start.
+    pub async fn serve(&self, listener: Box<dyn Listener>, shutdown: CancellationToken) -> Result<(), ServeError> {
+        if !self.inner.state.draining.is_cancelled() {
+            self.inner.ops.set_serving(ServingStatus::Serving).await;
+        }
+        server::serve(self.clone(), listener, shutdown).await
+    }
+
+    /// Reports "not serving" to health checks and ends parked polls with empty answers, so
+    /// that workers go to other nodes. Other calls are still served.
+    pub async fn drain(&self) {
+        self.inner.state.draining.cancel();
+        self.inner.ops.set_serving(ServingStatus::NotServing).await;
+    }
+
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+
+    pub(crate) fn config(&self) -> &Config {
+        &self.inner.state.config
+    }
+
+    /// One call without a network: what HTTP/2 does after reading the message. `headers`
+    /// is the metadata, `timeout` what the caller allows.
+    ///
+    /// # Errors
+    /// The status a client would see.
+    pub async fn call(
+        &self,
+        path: &str,
+        headers: &HeaderMap,
+        body: Bytes,
+        timeout: Option<Duration>,
+    ) -> Result<Bytes, Status> {
+        let Some(&method) = self.inner.paths.get(path) else { return Err(unknown(path)) };
+        let started = Instant::now();
+        let result = self.dispatch(method, headers, body, timeout, started).await;
+        let code = result.as_ref().err().map_or(Code::Ok, Error::code);
+        self.inner.metrics.record(method, code, started.elapsed());
+        result.map_err(|error| status_of(&error, METHODS[method].name))
+    }
+
+    async fn dispatch(
+        &self,
+        method: usize,
+        headers: &HeaderMap,
+        body: Bytes,
+        timeout: Option<Duration>,
+        started: Instant,
+    ) -> Result<Bytes, Error> {
+        let name = METHODS[method].name;
+        let Some(handler) = self.inner.handlers[method] else {
+            return Err(Error::Unimplemented(format!("{name} is not implemented by this server.")));
+        };
+        let config = &self.inner.state.config;
+        let allowed = timeout.unwrap_or(config.call_timeout_default).min(config.call_timeout_max);
+        let call = Call { state: Arc::clone(&self.inner.state), name, deadline: started + allowed, timeout };
+        let deadline = call.deadline;
+        tokio::time::timeout_at(deadline, handler(call, headers, body)).await.unwrap_or(Err(Error::DeadlineExceeded))
+    }
+
+    /// One HTTP/2 request.
+    pub(crate) async fn handle(&self, request: Request<Incoming>) -> Response<ResponseBody> {
+        if request.method() != Method::POST {
+            return grpc::plain(StatusCode::METHOD_NOT_ALLOWED, "gRPC calls are POST requests\n");
+        }
+        let grpc_type = request.headers().get(http::header::CONTENT_TYPE).is_some_and(|value| {
+            value.as_bytes().starts_with(b"application/grpc") && !value.as_bytes().starts_with(b"application/grpc-web")
+        });
+        if !grpc_type {
+            return grpc::plain(StatusCode::UNSUPPORTED_MEDIA_TYPE, "the content type must be application/grpc\n");
+        }
+        if !self.inner.paths.contains_key(request.uri().path()) {
+            let status = unknown(request.uri().path());
+            return self.inner.ops.handle(request).await.unwrap_or_else(|| grpc::failure(&status));
+        }
+        let (parts, body) = request.into_parts();
+        match self.unary(&parts, body).await {
+            Ok((message, encoding)) => grpc::response(message, encoding),
+            Err(status) => grpc::failure(&status),
+        }
+    }
+
+    async fn unary(&self, parts: &http::request::Parts, body: Incoming) -> Result<(Bytes, Encoding), Status> {
+        let timeout = grpc::timeout(&parts.headers)?;
+        let encoding = Encoding::of_request(&parts.headers)?;
+        let config = self.config();
+        let message = grpc::read_message(body, encoding, config.limits.request_bytes_max);
+        // A request that trickles in must not hold its stream for ever.
+        let message = tokio::time::timeout(timeout.unwrap_or(config.call_timeout_max), message)
+            .await
+            .unwrap_or_else(|_| Err(Error::DeadlineExceeded.into()))?;
+        let answer = self.call(parts.uri.path(), &parts.headers, message, timeout).await?;
+        Ok((answer, encoding))
+    }
+}
+
+/// The words of gRPC-Go, by which clients recognise an older server.
+fn unknown(path: &str) -> Status {
+    match path.strip_prefix('/').and_then(|path| path.rsplit_once('/')) {
+        Some((service, method)) if METHODS.iter().any(|known| known.service == service) => {
+            Status::unimplemented(format!("unknown method {method} for service {service}"))
+        }
+        Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
+        None => Status::unimplemented(format!("malformed method name: {path:?}")),
+    }
+}
+
+/// Internal errors leave their text in the log, under the hash that the client is shown.
+fn status_of(error: &Error, operation: &str) -> Status {
+    if let Error::Internal(text) = error {
+        tracing::error!(operation, hash = api::message_hash(text), error = %text, "internal error");
+    }
+    Status::from(error)
+}
