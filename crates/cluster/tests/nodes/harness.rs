@@ -1,0 +1,368 @@
+//! Nodes that can be killed: each runs on a runtime of its own, and dropping that ends
+//! its tasks and closes its sockets as the end of a process would. Disk and KV survive.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use api::Error;
+use api::internal::history_request::Request as HistoryKind;
+use api::internal::matching_response::Response as MatchingKind;
+use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey};
+use async_trait::async_trait;
+use base::{CellRange, Io, Listener, Net, NodeId, SeededEntropy, ShardId, SystemClock, TcpNet};
+use cluster::{ActivityReservation, Config, HistoryService, MatchingService, Member, Node, NodeError};
+use consensus::{Group, Role};
+use storage::{MemoryDisk, MemoryKv, Wal, WalConfig};
+use temporalio_protos::temporal::api::workflowservice::v1::{DescribeWorkflowExecutionRequest, StartWorkflowExecutionRequest};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::runtime::{Handle, Runtime};
+use tokio::time::Instant;
+
+pub(crate) const SHARDS: u32 = 4;
+/// Nothing here takes that long, unless the machine is busy with something else.
+const PATIENCE: Duration = Duration::from_secs(25);
+
+pub(crate) fn deadline() -> Instant {
+    Instant::now() + PATIENCE
+}
+
+/// TCP with names instead of ports: a listener gets a free port, and says which.
+#[derive(Clone, Default)]
+pub(crate) struct NamedNet {
+    ports: Arc<Mutex<BTreeMap<String, SocketAddr>>>,
+    /// How many connections were made.
+    pub(crate) connects: Arc<AtomicUsize>,
+    frozen: Arc<AtomicBool>,
+}
+
+impl NamedNet {
+    /// A frozen network neither delivers nor fails, as a cable that was pulled.
+    pub(crate) fn freeze(&self, frozen: bool) {
+        self.frozen.store(frozen, Ordering::SeqCst);
+    }
+}
+
+struct Freezable {
+    io: Box<dyn Io>,
+    frozen: Arc<AtomicBool>,
+    /// What was lost once does not come back with the cable.
+    is_broken: bool,
+}
+
+impl Freezable {
+    fn is_broken(&mut self) -> bool {
+        self.is_broken |= self.frozen.load(Ordering::SeqCst);
+        self.is_broken
+    }
+}
+
+impl AsyncRead for Freezable {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if self.is_broken() { Poll::Pending } else { Pin::new(&mut self.io).poll_read(cx, buf) }
+    }
+}
+
+impl AsyncWrite for Freezable {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        if self.is_broken() { Poll::Ready(Ok(buf.len())) } else { Pin::new(&mut self.io).poll_write(cx, buf) }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl Net for NamedNet {
+    fn listen(&self, address: &str) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Listener>>> + Send>> {
+        let (ports, name) = (Arc::clone(&self.ports), address.to_owned());
+        Box::pin(async move {
+            let listener = TcpNet.listen("127.0.0.1:0").await?;
+            ports.lock().unwrap().insert(name, listener.local_addr()?);
+            Ok(listener)
+        })
+    }
+
+    /// Only the dialling side freezes; that is enough to silence both directions.
+    fn connect(&self, address: &str) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Io>>> + Send>> {
+        let Some(address) = self.ports.lock().unwrap().get(address).copied() else {
+            return Box::pin(async { Err(io::Error::from(io::ErrorKind::ConnectionRefused)) });
+        };
+        self.connects.fetch_add(1, Ordering::SeqCst);
+        let frozen = Arc::clone(&self.frozen);
+        Box::pin(async move {
+            if frozen.load(Ordering::SeqCst) {
+                std::future::pending::<()>().await;
+            }
+            let io = TcpNet.connect(&address.to_string()).await?;
+            Ok(Box::new(Freezable { io, frozen, is_broken: false }) as Box<dyn Io>)
+        })
+    }
+}
+
+/// What survives the death of a node.
+#[derive(Clone)]
+pub(crate) struct Storage {
+    disk: Arc<MemoryDisk>,
+    kv: Arc<MemoryKv>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { disk: Arc::new(MemoryDisk::new()), kv: Arc::new(MemoryKv::new()) }
+    }
+}
+
+pub(crate) struct TestNode {
+    pub(crate) node: Node,
+    pub(crate) history: Arc<FakeHistory>,
+    pub(crate) matching: Arc<FakeMatching>,
+    runtime: Option<Runtime>,
+}
+
+impl TestNode {
+    /// Like the end of the process, seen from outside.
+    pub(crate) fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    pub(crate) fn leads(&self, shard: ShardId) -> bool {
+        let group = if shard == ShardId(0) { self.node.metadata_group() } else { self.node.groups()[shard.0 as usize - 1].1.clone() };
+        matches!(*group.role().borrow(), Role::Leader { ready: true, .. })
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+/// A cluster's nodes by id, and the parts to start them again.
+pub(crate) struct Cluster {
+    pub(crate) net: NamedNet,
+    pub(crate) members: Vec<Member>,
+    pub(crate) storage: BTreeMap<u64, Storage>,
+    pub(crate) nodes: BTreeMap<u64, TestNode>,
+    starts: u64,
+}
+
+impl Cluster {
+    pub(crate) async fn start(count: u64) -> Self {
+        let mut cluster = Self::new(count);
+        for id in 1..=count {
+            cluster.start_node(id).await.unwrap();
+        }
+        for node in cluster.nodes.values() {
+            node.node.ready().await;
+        }
+        cluster
+    }
+
+    pub(crate) fn new(count: u64) -> Self {
+        let members = (1..=count).map(|id| Member { id: NodeId(id), peer_address: format!("node-{id}") }).collect();
+        let storage = (1..=count).map(|id| (id, Storage::default())).collect();
+        Self { net: NamedNet::default(), members, storage, nodes: BTreeMap::new(), starts: 0 }
+    }
+
+    pub(crate) fn config(&self, id: u64) -> Config {
+        Config {
+            node: NodeId(id),
+            cluster_id: "test".to_owned(),
+            members: self.members.clone(),
+            shards: SHARDS,
+            consensus: consensus::Config::default(),
+            namespaces: vec!["default".to_owned()],
+            namespace_retention: Duration::from_secs(3600),
+        }
+    }
+
+    pub(crate) async fn start_node(&mut self, id: u64) -> Result<(), NodeError> {
+        self.start_with(self.config(id)).await
+    }
+
+    pub(crate) async fn start_with(&mut self, config: Config) -> Result<(), NodeError> {
+        let id = config.node.0;
+        self.starts += 1;
+        let entropy = Arc::new(SeededEntropy::new(id * 1000 + self.starts));
+        let net = Arc::new(self.net.clone());
+        let storage = self.storage[&id].clone();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let started = runtime.spawn(async move {
+            let wal = Wal::open(storage.disk, WalConfig { segment_bytes: 1 << 20, ..WalConfig::default() }).unwrap();
+            let writer = wal.clone();
+            // It ends with the runtime.
+            drop(Handle::current().spawn(async move { writer.run_writer().await }));
+            Node::start(config, net, Arc::new(SystemClock), entropy, wal, storage.kv).await
+        });
+        let node = match started.await.unwrap() {
+            Ok(node) => node,
+            Err(error) => {
+                runtime.shutdown_background();
+                return Err(error);
+            }
+        };
+        let history = Arc::new(FakeHistory { node: NodeId(id), router: node.router(), groups: node.groups(), calls: AtomicUsize::new(0) });
+        let matching = Arc::new(FakeMatching { node: NodeId(id), parked: AtomicUsize::new(0) });
+        node.router().serve_history(Arc::clone(&history) as _);
+        node.router().serve_matching(Arc::clone(&matching) as _);
+        self.nodes.insert(id, TestNode { node, history, matching, runtime: Some(runtime) });
+        Ok(())
+    }
+
+    pub(crate) fn kill(&mut self, id: u64) {
+        self.nodes.remove(&id).unwrap().kill();
+    }
+
+    /// Stops a node in order. What it had is still there when it starts again.
+    pub(crate) async fn stop(&mut self, id: u64) {
+        let node = self.nodes.remove(&id).unwrap();
+        node.node.shutdown().await;
+    }
+
+    pub(crate) fn at(&self, id: u64) -> &TestNode {
+        &self.nodes[&id]
+    }
+
+    /// Waits until exactly one node leads the shard, and returns it.
+    pub(crate) async fn leader(&self, shard: ShardId) -> u64 {
+        let mut leader = None;
+        until("a leader", || {
+            leader = self.nodes.iter().find(|(_, node)| node.leads(shard)).map(|(&id, _)| id);
+            leader.is_some()
+        })
+        .await;
+        leader.unwrap()
+    }
+
+    pub(crate) async fn everyone_sees(&self, nodes: &[u64]) {
+        let expected: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
+        until("the live nodes", || self.nodes.values().all(|node| node.node.router().live_nodes() == expected)).await;
+    }
+}
+
+/// Polls a condition that something else makes true.
+pub(crate) async fn until(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = deadline();
+    while !condition() {
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Answers with its node's id when it leads the shard of the cell. What else it does is
+/// up to the namespace of the request.
+pub(crate) struct FakeHistory {
+    node: NodeId,
+    router: cluster::Router,
+    groups: Vec<(ShardId, Group)>,
+    pub(crate) calls: AtomicUsize,
+}
+
+#[async_trait]
+impl HistoryService for FakeHistory {
+    async fn call(&self, request: HistoryRequest, _deadline: Instant) -> Result<HistoryResponse, Error> {
+        self.calls.fetch_add(1, Ordering::SeqCst);
+        let cell = base::Cell::new(request.cell.try_into().unwrap()).unwrap();
+        let shard = self.router.shard_of(cell);
+        let role = *self.groups[shard.0 as usize - 1].1.role().borrow();
+        match role {
+            Role::Leader { ready: true, .. } => {}
+            Role::Follower { leader, .. } => return Err(Error::NotLeader { hint: leader }),
+            _ => return Err(Error::NotLeader { hint: None }),
+        }
+        match request.namespace.as_str() {
+            "silent" => std::future::pending().await,
+            "refuses" => Err(Error::FailedPrecondition("because".to_owned())),
+            _ => Ok(HistoryResponse { body: self.node.0.to_string().into(), task_gone: false }),
+        }
+    }
+}
+
+/// Answers with its node's id; a request for the namespace "parks" waits until dropped.
+pub(crate) struct FakeMatching {
+    node: NodeId,
+    pub(crate) parked: AtomicUsize,
+}
+
+#[async_trait]
+impl MatchingService for FakeMatching {
+    async fn call(&self, request: MatchingRequest, _deadline: Instant) -> Result<MatchingResponse, Error> {
+        if request.namespace == "parks" {
+            self.parked.fetch_add(1, Ordering::SeqCst);
+            let _unpark = Unpark(&self.parked);
+            std::future::pending::<()>().await;
+        }
+        Ok(MatchingResponse { response: Some(MatchingKind::Body(self.node.0.to_string().into())) })
+    }
+
+    fn reserve_activity_poller(&self, _partition: &PartitionKey) -> Option<ActivityReservation> {
+        None
+    }
+}
+
+struct Unpark<'a>(&'a AtomicUsize);
+
+impl Drop for Unpark<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+pub(crate) fn cell_of(shard: ShardId) -> u32 {
+    CellRange::part(shard.0 - 1, SHARDS).start.into()
+}
+
+/// A request that must not be repeated.
+pub(crate) fn start(shard: ShardId, namespace: &str) -> HistoryRequest {
+    HistoryRequest {
+        namespace: namespace.to_owned(),
+        cell: cell_of(shard),
+        request: Some(HistoryKind::Start(StartWorkflowExecutionRequest::default())),
+        ..HistoryRequest::default()
+    }
+}
+
+/// A request that may.
+pub(crate) fn describe(shard: ShardId, namespace: &str) -> HistoryRequest {
+    let request = Some(HistoryKind::Describe(DescribeWorkflowExecutionRequest::default()));
+    HistoryRequest { request, ..start(shard, namespace) }
+}
+
+pub(crate) fn partition(queue: u32) -> PartitionKey {
+    PartitionKey { namespace_id: "ns".to_owned(), task_queue: format!("queue-{queue}"), ..PartitionKey::default() }
+}
+
+pub(crate) fn poll(queue: u32, namespace: &str) -> MatchingRequest {
+    use api::internal::matching_request::Request;
+    MatchingRequest {
+        namespace: namespace.to_owned(),
+        partition: Some(partition(queue)),
+        request: Some(Request::PollWorkflow(Default::default())),
+        ..MatchingRequest::default()
+    }
+}
+
+/// The node that a fake service says it runs on.
+pub(crate) fn node_of(response: &MatchingResponse) -> u64 {
+    let Some(MatchingKind::Body(body)) = &response.response else { panic!("{response:?}") };
+    number(body)
+}
+
+pub(crate) fn number(body: &[u8]) -> u64 {
+    std::str::from_utf8(body).unwrap().parse().unwrap()
+}
