@@ -22,11 +22,14 @@ use super::world::World;
 
 /// More wake-ups than this at one time: the run does not do what it wanted to be woken for.
 const WAKE_UPS_MAX: usize = 100;
+/// What a token names that was made up.
+const NEVER_SCHEDULED: i64 = 9999;
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
 
 pub(crate) struct Runner {
-    world: World,
-    next: Option<World>,
+    pub(crate) world: World,
+    /// The run that followed on this one.
+    pub(crate) next: Option<World>,
     runs: usize,
     requests: usize,
     workflow_tokens: Vec<WorkflowTaskToken>,
@@ -122,7 +125,8 @@ impl Runner {
         lines(self.world.state.tasks().iter().map(task))
     }
 
-    fn remember(&mut self, decision: &Decision) {
+    /// Keeps the tokens that a decision hands out.
+    pub(crate) fn remember(&mut self, decision: &Decision) {
         let mut activities = Vec::new();
         match &decision.reply {
             Reply::WorkflowTaskStarted(started) => self.workflow_tokens.push(started.token.clone()),
@@ -145,7 +149,7 @@ impl Runner {
         }
     }
 
-    fn command(&mut self, call: &Call, more: &[Call]) -> Command {
+    pub(crate) fn command(&mut self, call: &Call, more: &[Call]) -> Command {
         match call.verb.as_str() {
             "start" => Command::Start(Box::new(self.start(call))),
             "poll" => Command::StartWorkflowTask(Box::new(self.poll(call))),
@@ -272,7 +276,7 @@ impl Runner {
             }
             _ => None,
         };
-        self.world.history.iter().rev().find_map(id_of).unwrap_or_else(|| panic!("no activity {activity_id}"))
+        self.world.history.iter().rev().find_map(id_of).unwrap_or(NEVER_SCHEDULED)
     }
 
     fn workflow_token(&self, call: &Call) -> WorkflowTaskToken {
@@ -291,10 +295,14 @@ impl Runner {
         if let Some(id) = name.strip_prefix("id:") {
             return ActivityTarget::Id(id.to_owned());
         }
-        self.activity_tokens.get(name).cloned().unwrap_or_else(|| panic!("activity {name} was never started"))
+        self.activity_tokens.get(name).cloned().unwrap_or(ActivityTarget::Token {
+            scheduled_event_id: NEVER_SCHEDULED,
+            attempt: 1,
+            started_event_id: 0,
+        })
     }
 
-    fn fresh(&mut self) -> FreshIds {
+    pub(crate) fn fresh(&mut self) -> FreshIds {
         self.runs += 1;
         FreshIds { run_id: format!("run-{}", self.runs).into(), jitter: 0 }
     }

@@ -50,7 +50,7 @@ pub(crate) fn parse(text: &str) -> Vec<Item> {
 }
 
 impl Call {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let mut parts = split(text).into_iter();
         let mut call = Self { verb: parts.next().expect("a command has a verb"), ..Self::default() };
         for part in parts {
