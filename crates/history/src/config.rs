@@ -50,6 +50,8 @@ pub struct Config {
     pub deletions_per_batch_max: usize,
     /// Hand an activity to a waiting poller in the batch that schedules it.
     pub fused_dispatch: bool,
+    /// Compare rows with the cache after every commit; for tests and simulation.
+    pub verify_rows: bool,
     /// Limits that decisions depend on.
     pub limits: Limits,
 }
@@ -78,6 +80,7 @@ impl Default for Config {
             buffered_queries_max: 1,
             deletions_per_batch_max: 64,
             fused_dispatch: true,
+            verify_rows: false,
             limits: Limits::default(),
         }
     }

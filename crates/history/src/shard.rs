@@ -26,6 +26,7 @@ mod requests;
 mod scan;
 mod start;
 mod timers;
+mod verify;
 mod wake;
 mod worker;
 

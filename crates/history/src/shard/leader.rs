@@ -7,7 +7,7 @@
 //! It ends with the term, with a proposal that was not committed, or with a store that
 //! fails; everything it knew ends with it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
@@ -104,6 +104,8 @@ pub(super) struct Leader {
     /// Runs with tasks that are still to be offered, by a scan.
     pending_scan: Option<CellScan>,
     now: Timestamp,
+    /// Runs written since the last check, if anybody checks.
+    pub(super) written: BTreeSet<RunKey>,
     /// Of the request being evaluated: the last proposal whose effects its answer shows.
     pub(super) depends: u64,
     /// Of the request being evaluated: it added to the batch.
@@ -133,6 +135,7 @@ impl Leader {
             ready: Vec::new(),
             pending_scan: Some(CellScan::new(context.cells)),
             now: Timestamp::ZERO,
+            written: BTreeSet::new(),
             depends: 0,
             wrote: false,
             is_soft: false,
@@ -189,6 +192,10 @@ impl Leader {
     /// Everything that can be done now. Returns when to look again at the latest.
     fn turn(&mut self, pulled: &mut Vec<Input>) -> Result<Option<Instant>, Stop> {
         self.note_applied();
+        self.verify().or_else(|fault| match fault {
+            Fault::Stop(stop) => Err(stop),
+            Fault::Caller(_) => Ok(()),
+        })?;
         let mut has_more = false;
         for input in pulled.drain(..) {
             self.evaluate(input)?;

@@ -62,7 +62,7 @@ impl Leader {
         Ok(entry.state.is_some())
     }
 
-    fn state_rows(&self, run: &RunKey) -> Result<Vec<(Bytes, Bytes)>, Fault> {
+    pub(super) fn state_rows(&self, run: &RunKey) -> Result<Vec<(Bytes, Bytes)>, Fault> {
         let prefix = state::prefix(run);
         let mut scan = Scan::prefix(prefix, ROWS_PER_SCAN);
         let mut rows = Vec::new();

@@ -40,6 +40,9 @@ impl Leader {
         if is_durable {
             self.wrote = true;
             self.depends = self.next_seq;
+            if self.context.config.verify_rows {
+                self.written.insert(run.clone());
+            }
             let rows: Vec<_> = rows.into_iter().map(|row| (state.encode_row(&row), row)).collect();
             for (value, row) in &rows {
                 let key = state::key(&run, row);

@@ -58,7 +58,7 @@ impl Leader {
             StartDecision::ReturnExisting { run_id, started } => (run_id, started),
             StartDecision::UseExisting { run_id, .. } => {
                 let mut draft = self.draft(&workflow.run(&run_id))?;
-                self.step(&mut draft, Command::Signal(Box::new(signal_of(&request))))?;
+                self.step(&mut draft, Command::SignalSkippingDelay(Box::new(signal_of(&request))))?;
                 self.record(draft);
                 (run_id, false)
             }

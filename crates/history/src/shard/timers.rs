@@ -233,7 +233,7 @@ mod tests {
         timers.arm(seconds(100), &run(1), 7);
         timers.applied(6);
         // The row never shows up in the store: only memory can know of it.
-        assert_eq!(run_to(&mut timers, &kv, 11, 120), [(100, run(1))]);
+        assert_eq!(run_to(&mut timers, &kv, 11, 100), [(100, run(1))]);
     }
 
     #[test]
