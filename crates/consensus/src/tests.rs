@@ -1,5 +1,6 @@
 //! Whole groups, from one node to three, over a network, disks and stores in memory.
 
+mod chaos;
 mod cluster;
 mod determinism;
 mod harness;
