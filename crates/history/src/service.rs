@@ -93,15 +93,18 @@ impl Service {
         self.handle.clone()
     }
 
-    /// Runs every shard until `shutdown`. A shard that ends by itself is a defect.
+    /// Runs every shard until `shutdown`. A panic outside of a decision is a defect that
+    /// the node must not outlive, so it goes on to whoever runs the service.
     pub async fn run(self, shutdown: CancellationToken) {
         let mut shards = JoinSet::new();
         for (context, link) in self.shards {
             shards.spawn(shard::run(context, link, shutdown.clone()));
         }
         while let Some(ended) = shards.join_next().await {
-            if let Err(error) = ended {
-                tracing::error!(%error, "a shard of this node died");
+            if let Err(error) = ended
+                && error.is_panic()
+            {
+                std::panic::resume_unwind(error.into_panic());
             }
         }
     }
