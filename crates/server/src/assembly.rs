@@ -1,0 +1,211 @@
+//! One node put together: storage, cluster, history, matching, frontend. The simulator
+//! uses this very wiring over its own seams.
+
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
+use cluster::{Member, Node};
+use storage::{Disk, Engine, Kv, MemoryDisk, MemoryKv, RealDisk, Wal, WalConfig};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What a node is told about itself and its cluster.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub node: NodeId,
+    pub cluster_id: String,
+    /// All nodes, this one included.
+    pub members: Vec<Member>,
+    pub shards: u32,
+    pub namespaces: Vec<String>,
+    pub namespace_retention: Duration,
+    pub consensus: consensus::Config,
+    pub history: history::Config,
+    pub matching: matching::Config,
+    pub frontend: frontend::Config,
+}
+
+impl Options {
+    /// A cluster of one.
+    #[must_use]
+    pub fn single(node: NodeId) -> Self {
+        Self {
+            node,
+            cluster_id: "active".to_owned(),
+            members: vec![Member { id: node, peer_address: String::new() }],
+            shards: 4,
+            namespaces: vec!["default".to_owned()],
+            namespace_retention: Duration::from_secs(24 * 3600),
+            consensus: consensus::Config::default(),
+            history: history::Config::default(),
+            matching: matching::Config::default(),
+            frontend: frontend::Config::default(),
+        }
+    }
+}
+
+/// Where the data of a server lives.
+#[derive(Clone, Debug)]
+pub enum Data {
+    Memory,
+    Directory { path: PathBuf, engine: Engine },
+}
+
+/// Who runs the writer of the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Writer {
+    /// A thread of its own, so that a slow disk never holds up the runtime.
+    Thread,
+    /// A task, for a single-threaded simulation.
+    Task,
+}
+
+/// The outside world of a node.
+pub struct Seams {
+    pub net: Arc<dyn Net>,
+    pub clock: Arc<dyn Clock>,
+    pub entropy: Arc<dyn Entropy>,
+    pub disk: Arc<dyn Disk>,
+    pub kv: Arc<dyn Kv>,
+    pub wal: WalConfig,
+    pub writer: Writer,
+}
+
+/// Segments of a log that lives in memory: small, so that an idle server stays small.
+const MEMORY_SEGMENT_BYTES: u64 = 1 << 20;
+
+impl Seams {
+    /// The machine's own clock, network and (unless in memory) disk.
+    pub fn system(data: &Data) -> anyhow::Result<Self> {
+        let (disk, kv, wal): (Arc<dyn Disk>, Arc<dyn Kv>, WalConfig) = match data {
+            Data::Memory => (
+                Arc::new(MemoryDisk::new()),
+                Arc::new(MemoryKv::new()),
+                WalConfig { sync: false, segment_bytes: MEMORY_SEGMENT_BYTES, ..WalConfig::default() },
+            ),
+            Data::Directory { path, engine } => {
+                let wal = path.join("wal");
+                std::fs::create_dir_all(&wal).with_context(|| format!("cannot create {}", wal.display()))?;
+                let disk = RealDisk::open(&wal).with_context(|| format!("cannot open {}", wal.display()))?;
+                (Arc::new(disk), open_kv(*engine, &path.join("state"))?, WalConfig::default())
+            }
+        };
+        Ok(Self {
+            net: Arc::new(TcpNet),
+            clock: Arc::new(SystemClock),
+            entropy: Arc::new(SystemEntropy),
+            disk,
+            kv,
+            wal,
+            writer: Writer::Thread,
+        })
+    }
+}
+
+fn open_kv(engine: Engine, path: &Path) -> anyhow::Result<Arc<dyn Kv>> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
+    storage::open_kv(engine, path).with_context(|| format!("cannot open the state in {}", path.display()))
+}
+
+/// A node with all its services running.
+pub struct Running {
+    node: Node,
+    wal: Wal,
+    frontend: frontend::Service,
+    /// Ends history and matching, after the last request was answered.
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+/// Starts everything but the public listener. Leaders may not be elected yet.
+pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
+    options.matching.validate()?;
+    options.frontend.validate()?;
+    let stop = CancellationToken::new();
+    let tasks = TaskTracker::new();
+    let wal = Wal::open(seams.disk, seams.wal).context("cannot open the log")?;
+    match seams.writer {
+        Writer::Thread => drop(wal.spawn_writer_thread().context("cannot start the log's writer")?),
+        Writer::Task => {
+            let wal = wal.clone();
+            tasks.spawn(async move { wal.run_writer().await });
+        }
+    }
+    let config = cluster::Config {
+        node: options.node,
+        cluster_id: options.cluster_id,
+        members: options.members,
+        shards: options.shards,
+        consensus: options.consensus,
+        namespaces: options.namespaces,
+        namespace_retention: options.namespace_retention,
+    };
+    let (clock, entropy) = (seams.clock, seams.entropy);
+    let node = Node::start(config, seams.net, Arc::clone(&clock), Arc::clone(&entropy), wal.clone(), Arc::clone(&seams.kv))
+        .await
+        .context("cannot start the node")?;
+    let router = node.router();
+    let matching = matching::Service::new(options.matching, Arc::new(router.clone()), Arc::clone(&clock), Arc::clone(&entropy));
+    router.serve_matching(Arc::new(matching.handle()));
+    tasks.spawn(matching.run(stop.child_token()));
+    let shards = node.groups().into_iter().filter_map(|(shard, group)| {
+        let cells = router.shards().into_iter().find(|(id, _)| *id == shard).map(|(_, cells)| cells);
+        cells.map(|cells| (shard, cells, group))
+    });
+    let history = history::Service::new(
+        options.history,
+        shards.collect(),
+        seams.kv,
+        router.clone(),
+        node.namespaces(),
+        Arc::clone(&clock),
+        Arc::clone(&entropy),
+    )?;
+    router.serve_history(Arc::new(history.handle()));
+    tasks.spawn(history.run(stop.child_token()));
+    let backend = frontend::ClusterBackend::new(router, node.namespaces());
+    let frontend = frontend::Service::new(options.frontend, Arc::new(backend), clock, entropy);
+    tasks.close();
+    Ok(Running { node, wal, frontend, stop, tasks })
+}
+
+impl Running {
+    #[must_use]
+    pub fn node(&self) -> &Node {
+        &self.node
+    }
+
+    #[must_use]
+    pub fn frontend(&self) -> &frontend::Service {
+        &self.frontend
+    }
+
+    /// Resolves when requests can be answered.
+    pub async fn ready(&self) {
+        self.node.ready().await;
+    }
+
+    /// Serves the public API until `stop`, then ends polls and waits for what is in flight.
+    pub fn serve(&self, listener: Box<dyn Listener>, stop: CancellationToken) -> impl Future<Output = anyhow::Result<()>> + Send + 'static + use<> {
+        let frontend = self.frontend.clone();
+        async move { frontend.serve(listener, stop).await.context("the gRPC listener failed") }
+    }
+
+    /// Resolves with the reason when the node must not go on (a failed sync).
+    pub async fn failed(&self) -> String {
+        self.wal.stopped().await.to_string()
+    }
+
+    /// Ends the services, moves leaders away and leaves everything acknowledged on disk.
+    pub async fn shutdown(&self) {
+        self.frontend.drain().await;
+        self.stop.cancel();
+        self.node.shutdown().await;
+        self.wal.shutdown();
+        self.tasks.wait().await;
+    }
+}

@@ -1,0 +1,117 @@
+//! The command line. `server start-dev` takes the arguments of the official CLI, so that
+//! everything that launches `temporal server start-dev` can launch this binary instead.
+
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::{bench, cluster_dev, demo, output, run, start_dev, telemetry};
+
+#[derive(Parser)]
+#[command(
+    name = "perpetuo",
+    version,
+    about = "A Temporal-compatible server: one binary, no database, highly available",
+    after_help = "Start here:\n  perpetuo server start-dev     one node, in memory, gRPC on 127.0.0.1:7233\n  perpetuo demo                 three nodes, a workflow, and the death of a leader\n  perpetuo cluster dev          three nodes on this machine, to play with"
+)]
+struct Cli {
+    #[command(flatten)]
+    telemetry: Telemetry,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Logging, as the official CLI names it. Global: may stand anywhere.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct Telemetry {
+    /// The least important messages to show.
+    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, env = "PERPETUO_LOG_LEVEL")]
+    pub(crate) log_level: LogLevel,
+    /// The form of log lines on stderr.
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum LogLevel {
+    Debug,
+    Info,
+    Warn,
+    Error,
+    Never,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum LogFormat {
+    Text,
+    Json,
+    Pretty,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a server.
+    #[command(subcommand)]
+    Server(Server),
+    /// Run and look at clusters.
+    #[command(subcommand)]
+    Cluster(Cluster),
+    /// Look at shards.
+    #[command(subcommand)]
+    Shard(Shard),
+    /// Three nodes, an order, and the death of a leader in the middle of it.
+    Demo(demo::Args),
+    /// Load a server over the public API and measure it.
+    Bench(bench::Args),
+}
+
+#[derive(Subcommand)]
+enum Server {
+    /// One node for development: drop-in for `temporal server start-dev`.
+    StartDev(Box<start_dev::Args>),
+    /// One node of a cluster with a static list of members.
+    Run(Box<run::Args>),
+}
+
+#[derive(Subcommand)]
+enum Cluster {
+    /// Several nodes on this machine, one process each, until Ctrl-C.
+    Dev(cluster_dev::Args),
+}
+
+#[derive(Subcommand)]
+enum Shard {
+    /// Which shard a workflow lives in, and which node leads it.
+    Of(crate::admin::OfArgs),
+}
+
+pub(crate) fn main() -> ExitCode {
+    let cli = Cli::parse();
+    telemetry::init(&cli.telemetry);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output::error(&format!("cannot start the runtime: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let result = runtime.block_on(async {
+        match cli.command {
+            Command::Server(Server::StartDev(args)) => start_dev::run(*args).await,
+            Command::Server(Server::Run(args)) => run::run(*args).await,
+            Command::Cluster(Cluster::Dev(args)) => cluster_dev::run(args, &cli.telemetry).await,
+            Command::Shard(Shard::Of(args)) => crate::admin::of(args).await,
+            Command::Demo(args) => demo::run(args).await,
+            Command::Bench(args) => bench::run(args).await,
+        }
+    });
+    // Whatever still runs has no one to answer to; do not wait for it.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&format!("{error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! `perpetuo server start-dev`: one node, ready at once, data in memory unless a path is
+//! given. Same arguments and defaults as `temporal server start-dev`.
+
+use std::path::PathBuf;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use base::NodeId;
+
+use crate::assembly::{self, Data, Options};
+use crate::{admin, output, run};
+
+#[derive(clap::Args, Debug)]
+pub(crate) struct Args {
+    /// Port of the gRPC API.
+    #[arg(long, short = 'p', default_value_t = 7233)]
+    port: u16,
+    /// Address to listen on.
+    #[arg(long, default_value = "localhost")]
+    ip: String,
+    /// Namespaces to create at the first start; `default` is always there.
+    #[arg(long, short = 'n')]
+    namespace: Vec<String>,
+    /// Directory for the data (created when missing). Without it, data is in memory.
+    #[arg(long, short = 'f', alias = "data-dir", value_name = "DIR")]
+    db_filename: Option<PathBuf>,
+    /// Which engine keeps the state on disk.
+    #[arg(long, value_enum, default_value_t = EngineName::Fjall)]
+    storage_engine: EngineName,
+    /// Number of shards; fixed at the first start with this data.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    shards: u32,
+    /// Port of the admin service used by `perpetuo shard`; 0 is off.
+    #[arg(long, default_value_t = 0)]
+    admin_port: u16,
+
+    /// Accepted, does nothing yet: there is no HTTP API in this version.
+    #[arg(long, default_value_t = 0)]
+    http_port: u16,
+    /// Accepted, does nothing yet: there is no metrics endpoint in this version.
+    #[arg(long, default_value_t = 0)]
+    metrics_port: u16,
+    /// Accepted, does nothing yet: there is no Web UI in this version.
+    #[arg(long)]
+    ui_port: Option<u16>,
+    /// Accepted: there is no Web UI in this version, so it is always headless.
+    #[arg(long)]
+    headless: bool,
+    /// Accepted, does nothing yet: there is no Web UI in this version.
+    #[arg(long)]
+    ui_ip: Option<String>,
+    /// Accepted, does nothing yet: there is no Web UI in this version.
+    #[arg(long)]
+    ui_public_path: Option<String>,
+    /// Accepted, does nothing yet: there is no Web UI in this version.
+    #[arg(long)]
+    ui_asset_path: Option<String>,
+    /// Accepted, does nothing yet: there is no Web UI in this version.
+    #[arg(long)]
+    ui_codec_endpoint: Option<String>,
+    /// Accepted, does nothing yet: there is no Web UI in this version.
+    #[arg(long)]
+    ui_disable_news_fetch: bool,
+    /// Accepted, does nothing yet: search attributes are not indexed in this version.
+    #[arg(long, value_name = "NAME=TYPE")]
+    search_attribute: Vec<String>,
+    /// Accepted, does nothing yet: KEY=JSON. Unknown keys are reported once, never refused.
+    #[arg(long, value_name = "KEY=JSON")]
+    dynamic_config_value: Vec<String>,
+    /// Accepted and ignored: there is no SQLite here.
+    #[arg(long)]
+    sqlite_pragma: Vec<String>,
+    /// Log the effective configuration at start.
+    #[arg(long)]
+    log_config: bool,
+    /// Accepted for the official CLI's sake; results are always text.
+    #[arg(long, short = 'o', hide = true)]
+    output: Option<String>,
+    /// Accepted for the official CLI's sake; there is no colour.
+    #[arg(long, hide = true)]
+    color: Option<String>,
+    /// Accepted for the official CLI's sake.
+    #[arg(long, hide = true)]
+    env: Option<String>,
+    /// Accepted for the official CLI's sake.
+    #[arg(long, hide = true)]
+    env_file: Option<String>,
+    /// Accepted for the official CLI's sake.
+    #[arg(long, hide = true)]
+    config_file: Option<String>,
+    /// Accepted for the official CLI's sake.
+    #[arg(long, hide = true)]
+    profile: Option<String>,
+    /// Accepted for the official CLI's sake.
+    #[arg(long, hide = true)]
+    disable_config_file: bool,
+    /// Accepted for the official CLI's sake.
+    #[arg(long, hide = true)]
+    disable_config_env: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug, clap::ValueEnum)]
+pub(crate) enum EngineName {
+    Fjall,
+    Sled,
+}
+
+impl EngineName {
+    pub(crate) const fn engine(self) -> storage::Engine {
+        match self {
+            Self::Fjall => storage::Engine::Fjall,
+            Self::Sled => storage::Engine::Sled,
+        }
+    }
+}
+
+pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
+    check(&args)?;
+    let ip = if args.ip == "localhost" { "127.0.0.1" } else { &args.ip };
+    let address = format!("{ip}:{}", args.port);
+    let data = match &args.db_filename {
+        None => Data::Memory,
+        Some(directory) => Data::Directory { path: directory.clone(), engine: args.storage_engine.engine() },
+    };
+    let mut namespaces = vec!["default".to_owned()];
+    namespaces.extend(args.namespace.iter().filter(|name| *name != "default").cloned());
+    let options = Options {
+        namespaces,
+        shards: args.shards,
+        // A development server keeps closed workflows for a day, as the official one does.
+        namespace_retention: Duration::from_secs(24 * 3600),
+        ..Options::single(NodeId(1))
+    };
+    if args.log_config {
+        tracing::info!(?options, ?data, "effective configuration");
+    }
+    // Bind first: a taken port must be the first thing a user hears of.
+    let listener = run::listen(&address).await?;
+    let node = assembly::start(options, assembly::Seams::system(&data)?).await?;
+    let admin = match args.admin_port {
+        0 => None,
+        port => Some(admin::listen(&format!("{ip}:{port}")).await?),
+    };
+    node.ready().await;
+    banner(&address, &data);
+    run::serve_until_signal(node, listener, admin).await
+}
+
+fn check(args: &Args) -> anyhow::Result<()> {
+    for (flag, values) in [("--search-attribute", &args.search_attribute), ("--dynamic-config-value", &args.dynamic_config_value)] {
+        for value in values {
+            if !value.contains('=') {
+                bail!("{flag} {value:?}: expected KEY=VALUE");
+            }
+            tracing::warn!(%value, "{flag} is accepted but does nothing in this version");
+        }
+    }
+    for pragma in &args.sqlite_pragma {
+        tracing::warn!(%pragma, "--sqlite-pragma is ignored: there is no SQLite here");
+    }
+    if let Some(path) = &args.db_filename
+        && path.is_file()
+    {
+        bail!("--db-filename {}: this is a file; Perpetuo keeps its data in a directory", path.display());
+    }
+    std::net::IpAddr::from_str(if args.ip == "localhost" { "127.0.0.1" } else { &args.ip })
+        .with_context(|| format!("--ip {:?} is not an IP address", args.ip))?;
+    Ok(())
+}
+
+fn banner(address: &str, data: &Data) {
+    output::line(&format!("Perpetuo {}", env!("CARGO_PKG_VERSION")));
+    output::line("");
+    output::line(&format!("Temporal Server:  {address}"));
+    match data {
+        Data::Memory => output::line("Data:             in memory, gone when this process ends (keep it with --db-filename DIR)"),
+        Data::Directory { path, engine } => output::line(&format!("Data:             {} ({engine:?}), every acknowledged write synced", path.display())),
+    }
+    output::line("Namespace:        default");
+    output::line("");
+    output::line("Next: connect any Temporal SDK to this address (a 20-line worker is in the README), or");
+    output::line(&format!("      temporal --address {address} workflow start --type Hello --task-queue hello --workflow-id hello-1"));
+    output::line("Stop with Ctrl-C.");
+}

@@ -1,0 +1,90 @@
+//! What the client did and was told, in the order of the simulation. The oracle reads it;
+//! printed, it is the trace that must be the same for the same seed.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::rc::Rc;
+
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+
+/// One thing that was asked of the cluster. An operation without an acknowledgement is
+/// *unknown*: it may have happened or not.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Event {
+    /// `request_id` tells attempts of different clients apart.
+    StartAcknowledged { workflow_id: String, request_id: String, run_id: String },
+    StartRefused { workflow_id: String, request_id: String },
+    SignalInvoked { workflow_id: String, name: String },
+    SignalAcknowledged { workflow_id: String, name: String },
+    ActivityStarted { workflow_id: String, activity_id: String, attempt: i32 },
+    ActivityAcknowledged { workflow_id: String, activity_id: String, attempt: i32 },
+    TaskAcknowledged { workflow_id: String, started_event_id: i64 },
+    /// A history as a worker or a reader saw it.
+    Observed { workflow_id: String, run_id: String, events: Vec<HistoryEvent> },
+    /// The history after everything was healed and closed.
+    Final { workflow_id: String, run_id: String, events: Vec<HistoryEvent> },
+}
+
+/// The shared record of a run.
+#[derive(Clone, Default)]
+pub(crate) struct Record {
+    inner: Rc<RefCell<Inner>>,
+}
+
+#[derive(Default)]
+struct Inner {
+    events: Vec<Event>,
+    trace: Vec<String>,
+}
+
+impl Record {
+    pub(crate) fn push(&self, event: Event) {
+        self.trace(&Short(&event));
+        self.inner.borrow_mut().events.push(event);
+    }
+
+    /// A line of the trace with the time of the simulation before it.
+    pub(crate) fn trace(&self, line: &dyn fmt::Display) {
+        let at = turmoil::sim_elapsed().unwrap_or_default();
+        self.trace_at(at, line);
+    }
+
+    pub(crate) fn trace_at(&self, at: std::time::Duration, line: &dyn fmt::Display) {
+        self.inner.borrow_mut().trace.push(format!("{:>10.3} {line}", at.as_secs_f64() * 1000.0));
+    }
+
+    pub(crate) fn events(&self) -> Vec<Event> {
+        self.inner.borrow().events.clone()
+    }
+
+    pub(crate) fn lines(&self) -> Vec<String> {
+        self.inner.borrow().trace.clone()
+    }
+}
+
+/// Histories as their length only.
+struct Short<'a>(&'a Event);
+
+impl fmt::Display for Short<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Event::Observed { workflow_id, run_id, events } => {
+                write!(f, "Observed {workflow_id} {run_id} {} events", events.len())
+            }
+            Event::Final { workflow_id, run_id, events } => {
+                write!(f, "Final {workflow_id} {run_id}")?;
+                for event in events {
+                    let time = event.event_time.unwrap_or_default();
+                    write!(f, "\n           {:>3} {} {}.{:09}", event.event_id, event.event_type().as_str_name(), time.seconds, time.nanos)?;
+                }
+                Ok(())
+            }
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+#[expect(clippy::print_stdout, reason = "this is a command-line tool")]
+pub(crate) fn say(line: &str) {
+    println!("{line}");
+}

@@ -1,0 +1,181 @@
+//! One seed: build the cluster, let the nemesis loose while the client works, heal, wait
+//! until everything is complete, and judge.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
+
+use base::{Clock, NodeId, SeededEntropy, Timestamp};
+use cluster::Member;
+use rand::rngs::StdRng;
+use rand::{Rng as _, SeedableRng as _};
+use server::assembly::{self, Options, Seams, Writer};
+use storage::{MemoryDisk, MemoryKv, WalConfig};
+use tokio_util::sync::CancellationToken;
+
+use crate::nemesis::{self, CHAOS, Fault};
+use crate::net::SimNet;
+use crate::record::{Record, say};
+use crate::{Planted, client, invariants};
+
+pub(crate) const NODES: usize = 3;
+pub(crate) const GRPC_PORT: u16 = 7233;
+const PEER_PORT: u16 = 7234;
+const SHARDS: u32 = 2;
+/// After the healing, everything must be complete within this time of the simulation.
+const LIVENESS: Duration = Duration::from_secs(120);
+/// A fixed beginning of time, so that traces do not depend on the day.
+const EPOCH: Duration = Duration::from_secs(1_900_000_000);
+const TICK: Duration = Duration::from_millis(1);
+/// Small, so that a short run crosses segments and checkpoints.
+const SEGMENT_BYTES: u64 = 256 << 10;
+
+pub(crate) fn node_name(index: usize) -> String {
+    format!("node-{}", index + 1)
+}
+
+/// What a node keeps while it is down.
+struct Storage {
+    disk: MemoryDisk,
+    kv: MemoryKv,
+}
+
+struct SimClock;
+
+impl Clock for SimClock {
+    fn now(&self) -> Timestamp {
+        let since = turmoil::since_epoch().unwrap_or(EPOCH);
+        Timestamp::from_nanos(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+    }
+}
+
+pub(crate) fn one(seed: u64, planted: Option<Planted>, quiet: bool) -> ExitCode {
+    let record = Record::default();
+    let verdict = simulate(seed, planted, &record);
+    let violations = match verdict {
+        Ok(()) => invariants::check(&record.events()),
+        Err(reason) => {
+            // What was promised can be judged even when the run did not come to its end.
+            let mut violations = vec![format!("liveness violated: {reason}")];
+            violations.extend(invariants::check(&record.events()));
+            violations
+        }
+    };
+    if !quiet {
+        for line in record.lines() {
+            say(&line);
+        }
+    }
+    for violation in &violations {
+        say(violation);
+    }
+    if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn simulate(seed: u64, planted: Option<Planted>, record: &Record) -> Result<(), String> {
+    let storages: Vec<_> = (0..NODES).map(|_| Storage { disk: MemoryDisk::new(), kv: MemoryKv::new() }).collect();
+    let mut sim = turmoil::Builder::new()
+        .rng_seed(seed)
+        .epoch(UNIX_EPOCH + EPOCH)
+        .tick_duration(TICK)
+        .simulation_duration(CHAOS + LIVENESS + Duration::from_secs(60))
+        .min_message_latency(Duration::from_millis(1))
+        .max_message_latency(Duration::from_millis(8))
+        .tcp_capacity(4096)
+        .build();
+    for (index, storage) in storages.iter().enumerate() {
+        if planted == Some(Planted::SkipFsync) {
+            storage.disk.set_sync_skipped(true);
+        }
+        let (disk, kv) = (storage.disk.clone(), storage.kv.clone());
+        sim.host(node_name(index), move || node(seed, index, planted, disk.clone(), kv.clone()));
+    }
+    let done = std::rc::Rc::new(std::cell::Cell::new(false));
+    sim.client("client", client::run(seed, record.clone(), std::rc::Rc::clone(&done)));
+
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x706f_7765_7263_7574);
+    let mut strikes = nemesis::schedule(seed, NODES).into_iter().peekable();
+    loop {
+        while let Some(strike) = strikes.next_if(|strike| strike.at <= sim.elapsed()) {
+            record.trace_at(sim.elapsed(), &format!("nemesis {:?}", strike.fault));
+            strike_now(&mut sim, &storages, strike.fault, &mut rng);
+        }
+        let finished = sim.step().map_err(|error| error.to_string())?;
+        if finished || done.get() {
+            return Ok(());
+        }
+        if sim.elapsed() > CHAOS + LIVENESS {
+            return Err(format!("not everything is complete {LIVENESS:?} after the healing"));
+        }
+    }
+}
+
+fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rng: &mut StdRng) {
+    match fault {
+        Fault::PowerCut(node) => {
+            sim.crash(node_name(node));
+            storages[node].disk.power_cut(&mut || rng.next_u64());
+            storages[node].kv.power_cut(rng.next_u64());
+        }
+        Fault::Start(node) => sim.bounce(node_name(node)),
+        Fault::Cut(a, b) => sim.partition(node_name(a), node_name(b)),
+        Fault::CutOneWay(a, b) => sim.partition_oneway(node_name(a), node_name(b)),
+        Fault::Hold(a, b) => sim.hold(node_name(a), node_name(b)),
+        Fault::Isolate(node) => {
+            for other in (0..NODES).filter(|other| *other != node) {
+                sim.partition(node_name(node), node_name(other));
+            }
+            sim.partition(node_name(node), "client");
+        }
+        Fault::Heal => {
+            for a in 0..NODES {
+                sim.release(node_name(a), "client");
+                sim.repair(node_name(a), "client");
+                for b in 0..a {
+                    sim.release(node_name(a), node_name(b));
+                    sim.repair(node_name(a), node_name(b));
+                }
+            }
+        }
+    }
+}
+
+/// The life of one node's process, from start to crash.
+async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDisk, kv: MemoryKv) -> turmoil::Result {
+    let members = (0..NODES).map(|other| Member {
+        id: NodeId(other as u64 + 1),
+        peer_address: format!("{}:{PEER_PORT}", node_name(other)),
+    });
+    let mut options = Options {
+        cluster_id: "sim".to_owned(),
+        members: members.collect(),
+        shards: SHARDS,
+        ..Options::single(NodeId(index as u64 + 1))
+    };
+    plant(&mut options, planted);
+    // Each life of a node draws other numbers, and the same ones in each run of the seed.
+    let life = turmoil::sim_elapsed().unwrap_or_default().as_millis();
+    let entropy = SeededEntropy::new(seed ^ ((index as u64 + 1) << 48) ^ u64::try_from(life).unwrap_or(0));
+    let seams = Seams {
+        net: Arc::new(SimNet),
+        clock: Arc::new(SimClock),
+        entropy: Arc::new(entropy),
+        disk: Arc::new(disk),
+        kv: Arc::new(kv),
+        wal: WalConfig { segment_bytes: SEGMENT_BYTES, ..WalConfig::default() },
+        writer: Writer::Task,
+    };
+    let net = SimNet;
+    let listener = base::Net::listen(&net, &format!("0.0.0.0:{GRPC_PORT}")).await?;
+    let running = assembly::start(options, seams).await.map_err(|error| format!("{error:#}"))?;
+    running.serve(listener, CancellationToken::new()).await.map_err(|error| format!("{error:#}"))?;
+    Ok(())
+}
+
+fn plant(options: &mut Options, planted: Option<Planted>) {
+    match planted {
+        Some(Planted::AckBeforeQuorum) => options.consensus.planted_ack_before_quorum = true,
+        Some(Planted::ForgetFence) => options.history.planted_forget_fence = true,
+        Some(Planted::SkipFsync) | None => {}
+    }
+}

@@ -1,0 +1,170 @@
+//! A worker over the public API: workflow code as a function of the history, activities
+//! that fail as their program says.
+
+use std::time::Duration;
+
+use temporalio_protos::temporal::api::command::v1::{
+    Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
+    StartTimerCommandAttributes, command::Attributes,
+};
+use temporalio_protos::temporal::api::common::v1::{ActivityType, RetryPolicy};
+use temporalio_protos::temporal::api::enums::v1::{CommandType, EventType};
+use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+
+use crate::client::Client;
+use crate::program::{ACTIVITY_START_TO_CLOSE, NAMESPACE, Program, TASK_QUEUE, programs};
+use crate::record::{Event, Record};
+
+const POLL_TIMEOUT: Duration = Duration::from_secs(6);
+const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+const PAUSE: Duration = Duration::from_millis(50);
+
+pub(crate) async fn workflow_tasks(mut client: Client, seed: u64, record: Record) {
+    let programs = programs(seed);
+    loop {
+        let request = wf::PollWorkflowTaskQueueRequest {
+            namespace: NAMESPACE.to_owned(),
+            task_queue: Some(TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() }),
+            identity: "sim-worker".to_owned(),
+            ..Default::default()
+        };
+        let polled: Result<wf::PollWorkflowTaskQueueResponse, _> = client.call("PollWorkflowTaskQueue", request, POLL_TIMEOUT).await;
+        let Ok(task) = polled else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if task.task_token.is_empty() {
+            continue;
+        }
+        let execution = task.workflow_execution.unwrap_or_default();
+        let events = task.history.unwrap_or_default().events;
+        let Some(program) = programs.iter().find(|program| program.workflow_id == execution.workflow_id) else { continue };
+        record.push(Event::Observed { workflow_id: execution.workflow_id.clone(), run_id: execution.run_id, events: events.clone() });
+        let answer = wf::RespondWorkflowTaskCompletedRequest {
+            namespace: NAMESPACE.to_owned(),
+            task_token: task.task_token,
+            commands: decide(program, &events),
+            identity: "sim-worker".to_owned(),
+            ..Default::default()
+        };
+        let answered: Result<wf::RespondWorkflowTaskCompletedResponse, _> =
+            client.call("RespondWorkflowTaskCompleted", answer, CALL_TIMEOUT).await;
+        if answered.is_ok() {
+            record.push(Event::TaskAcknowledged { workflow_id: execution.workflow_id, started_event_id: task.started_event_id });
+        }
+    }
+}
+
+/// A function of the history alone.
+fn decide(program: &Program, events: &[HistoryEvent]) -> Vec<Command> {
+    let count = |kind: EventType| events.iter().filter(|event| event.event_type() == kind).count();
+    let scheduled = count(EventType::ActivityTaskScheduled);
+    let completed = count(EventType::ActivityTaskCompleted);
+    let timers = count(EventType::TimerStarted);
+    let fired = count(EventType::TimerFired);
+    if completed > timers {
+        return vec![timer(timers, program.timer)];
+    }
+    if fired == scheduled && scheduled < program.activities {
+        return vec![activity(scheduled)];
+    }
+    if fired == program.activities && count(EventType::WorkflowExecutionSignaled) >= program.signals {
+        let attributes = CompleteWorkflowExecutionCommandAttributes::default();
+        return vec![command(
+            CommandType::CompleteWorkflowExecution,
+            Attributes::CompleteWorkflowExecutionCommandAttributes(attributes),
+        )];
+    }
+    Vec::new()
+}
+
+fn activity(index: usize) -> Command {
+    let attributes = ScheduleActivityTaskCommandAttributes {
+        activity_id: format!("activity-{index}"),
+        activity_type: Some(ActivityType { name: "work".to_owned() }),
+        task_queue: Some(TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() }),
+        start_to_close_timeout: Some(proto(ACTIVITY_START_TO_CLOSE)),
+        retry_policy: Some(RetryPolicy {
+            initial_interval: Some(proto(Duration::from_millis(200))),
+            backoff_coefficient: 1.0,
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(attributes))
+}
+
+fn timer(index: usize, duration: Duration) -> Command {
+    let attributes =
+        StartTimerCommandAttributes { timer_id: format!("timer-{index}"), start_to_fire_timeout: Some(proto(duration)) };
+    command(CommandType::StartTimer, Attributes::StartTimerCommandAttributes(attributes))
+}
+
+fn command(kind: CommandType, attributes: Attributes) -> Command {
+    Command { command_type: kind.into(), attributes: Some(attributes), ..Default::default() }
+}
+
+fn proto(duration: Duration) -> prost_types::Duration {
+    prost_types::Duration {
+        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
+        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
+    }
+}
+
+pub(crate) async fn activity_tasks(mut client: Client, seed: u64, record: Record) {
+    let programs = programs(seed);
+    loop {
+        let request = wf::PollActivityTaskQueueRequest {
+            namespace: NAMESPACE.to_owned(),
+            task_queue: Some(TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() }),
+            identity: "sim-worker".to_owned(),
+            ..Default::default()
+        };
+        let polled: Result<wf::PollActivityTaskQueueResponse, _> = client.call("PollActivityTaskQueue", request, POLL_TIMEOUT).await;
+        let Ok(task) = polled else {
+            tokio::time::sleep(PAUSE).await;
+            continue;
+        };
+        if task.task_token.is_empty() {
+            continue;
+        }
+        let workflow_id = task.workflow_execution.clone().unwrap_or_default().workflow_id;
+        let Some(program) = programs.iter().find(|program| program.workflow_id == workflow_id) else { continue };
+        work(&mut client, program, task, &record).await;
+    }
+}
+
+async fn work(client: &mut Client, program: &Program, task: wf::PollActivityTaskQueueResponse, record: &Record) {
+    let (workflow_id, activity_id, attempt) = (program.workflow_id.clone(), task.activity_id, task.attempt);
+    record.push(Event::ActivityStarted { workflow_id: workflow_id.clone(), activity_id: activity_id.clone(), attempt });
+    tokio::time::sleep(PAUSE).await;
+    if attempt <= program.failures {
+        let answer = wf::RespondActivityTaskFailedRequest {
+            namespace: NAMESPACE.to_owned(),
+            task_token: task.task_token,
+            failure: Some(Failure {
+                message: "as the program says".to_owned(),
+                failure_info: Some(FailureInfo::ApplicationFailureInfo(ApplicationFailureInfo::default())),
+                ..Default::default()
+            }),
+            identity: "sim-worker".to_owned(),
+            ..Default::default()
+        };
+        let _: Result<wf::RespondActivityTaskFailedResponse, _> = client.call("RespondActivityTaskFailed", answer, CALL_TIMEOUT).await;
+        return;
+    }
+    let answer = wf::RespondActivityTaskCompletedRequest {
+        namespace: NAMESPACE.to_owned(),
+        task_token: task.task_token,
+        identity: "sim-worker".to_owned(),
+        ..Default::default()
+    };
+    let answered: Result<wf::RespondActivityTaskCompletedResponse, _> =
+        client.call("RespondActivityTaskCompleted", answer, CALL_TIMEOUT).await;
+    if answered.is_ok() {
+        record.push(Event::ActivityAcknowledged { workflow_id, activity_id, attempt });
+    }
+}
