@@ -119,6 +119,34 @@ fn a_torn_tail_is_cut_and_overwritten() {
 }
 
 #[test]
+fn remains_of_an_earlier_life_are_not_resurrected() {
+    let disk = MemoryDisk::new();
+    let crash = |entries: Vec<Vec<storage::LogEntry>>| {
+        let bench = Bench::open(disk.clone(), &config());
+        for entries in entries {
+            bench.wal.group(1).append(entries, bench.done());
+        }
+        // The process dies after the writes: nobody closes the log.
+        crate::wal_basics::block_on(async {
+            tokio::select! {
+                () = bench.wal.run_writer() => {}
+                () = async { while bench.wal.stats().queue_bytes > 0 { tokio::task::yield_now().await } } => {}
+            }
+        });
+    };
+    // One batch of two records, of which the power cut keeps only the second one.
+    crash(vec![entries(1..2, 468), entries(2..3, 468)]);
+    let name = disk.list().unwrap().remove(0);
+    let file = disk.open(&name, OpenMode::Existing).unwrap();
+    file.write_at(DATA_START, &[0; 512]).unwrap();
+    assert_eq!(open(&disk).unwrap().group(1).bounds(), None);
+    file.write_at(DATA_START, &[0; 512]).unwrap();
+    // The next life writes, behind its epoch, just up to where the old record lies.
+    crash(vec![entries(1..2, 512 - 40 - 40 - 4)]);
+    check_entries(&open(&disk).unwrap().group(1), 1..2, 512 - 40 - 40 - 4);
+}
+
+#[test]
 fn damage_that_comes_later_is_found_when_reading() {
     let bench = Bench::new(&WalConfig { segment_bytes: 1 << 20, ..config() });
     bench.wal.group(1).append(entries(1..2, 300), bench.done());

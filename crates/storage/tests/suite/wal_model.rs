@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use storage::{Completion, GroupId, LogEntry, MemoryDisk, MetaKey, Wal, WalConfig, WalError};
@@ -163,12 +164,16 @@ pub(crate) fn run(disk: &MemoryDisk, before: &Model, random: &mut Random, calls:
         Ok(wal) => wal,
         Err(error) => return Run { states, acknowledged: 0, failures: vec![error], moved_bytes: 0 },
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
     runtime.block_on(async {
         let script = async {
             let mut model = before.clone();
             // In every other run one group falls silent, and has to be moved out of the way.
             let active = GROUPS.len() as u64 - random.below(2);
+            // And in every other one the device takes a while, so that calls come in the
+            // middle of a write.
+            let latency_ms = random.below(2);
+            disk.set_sync_latency(Duration::from_millis(5 * latency_ms));
             for number in 0..calls {
                 let groups = if number < calls / 8 { GROUPS.len() as u64 } else { active };
                 let group = GROUPS[random.below(groups) as usize];
@@ -184,8 +189,10 @@ pub(crate) fn run(disk: &MemoryDisk, before: &Model, random: &mut Random, calls:
                     Err(error) => errors.lock().unwrap().push(error),
                 });
                 submit(&wal, group, call, done);
-                if random.below(3) == 0 {
-                    tokio::task::yield_now().await;
+                match random.below(3) {
+                    0 if latency_ms > 0 => tokio::time::sleep(Duration::from_millis(random.below(5))).await,
+                    0 => tokio::task::yield_now().await,
+                    _ => {}
                 }
                 let is_fine = failures.lock().unwrap().is_empty();
                 if is_fine && random.below(8) == 0 {

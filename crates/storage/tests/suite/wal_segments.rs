@@ -1,5 +1,7 @@
 //! Segments come and go: rolling, recycling, cleaning, records of unusual size.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use storage::{Disk, MetaKey, WalConfig};
 
@@ -71,6 +73,39 @@ fn an_idle_group_does_not_pin_old_segments() {
     bench.wal.group(7).purge(10, Bytes::from("ten"), bench.done());
     let bench = bench.reopen(&config());
     check_entries(&bench.wal.group(7), 11..22, 200);
+}
+
+/// Moving goes on between two writes, and what it moves may be cut off by a call that waits
+/// for the next one.
+#[test]
+fn a_group_is_moved_while_it_is_truncated() {
+    let moved = (30..130).map(moved_while_truncated).max();
+    assert!(moved > Some(0), "nothing was moved");
+}
+
+fn moved_while_truncated(steps: u64) -> u64 {
+    let bench = Bench::new(&config());
+    bench.disk.set_sync_latency(Duration::from_millis(5));
+    let wal = bench.wal.clone();
+    let disk = with_writer(bench, async |bench| {
+        let idle = bench.wal.group(7);
+        idle.append(entries(1..30, 50), bench.done());
+        let log = bench.wal.group(1);
+        for step in 1..=steps {
+            log.append(entries(step..step + 1, 700), bench.done());
+            log.purge(step.saturating_sub(3), Bytes::from("m"), bench.done());
+            tokio::time::sleep(Duration::from_millis(2)).await;
+            if step + 3 == steps {
+                idle.truncate(20, bench.done());
+                idle.append(entries(20..22, 10), bench.done());
+            }
+        }
+    });
+    let bench = Bench::open(disk, &config());
+    let log = bench.wal.group(7);
+    let expected = [entries(1..20, 50), entries(20..22, 10)].concat();
+    assert_eq!(log.read(1..99, usize::MAX).unwrap(), expected);
+    wal.stats().moved_bytes
 }
 
 #[test]
