@@ -86,6 +86,10 @@ struct Life {
     shown: Vec<WorkflowTaskStarted>,
     /// The attempt that is with a worker, by scheduled event id.
     attempts: BTreeMap<i64, i32>,
+    /// The number of the next attempt, by scheduled event id.
+    next_attempts: BTreeMap<i64, i32>,
+    /// Every reference that was asked for: scheduled event id and stamp.
+    asked: BTreeSet<(i64, i64)>,
     seen: BTreeSet<EventType>,
 }
 
@@ -97,6 +101,8 @@ impl Life {
             signal_requests: BTreeSet::new(),
             shown: Vec::new(),
             attempts: BTreeMap::new(),
+            next_attempts: BTreeMap::new(),
+            asked: BTreeSet::new(),
             seen: BTreeSet::new(),
         }
     }
@@ -195,6 +201,8 @@ impl Life {
             Reply::WorkflowTaskStarted(started) => self.show(started),
             Reply::WorkflowTaskCompleted { new_task: Some(started), .. } => self.show(started),
             Reply::ActivityTaskStarted(started) => {
+                let next = self.next_attempts.entry(started.scheduled_event_id).or_insert(1);
+                assert_eq!(started.attempt, *next, "attempts are counted");
                 self.attempts.insert(started.scheduled_event_id, started.attempt);
             }
             _ => {}
@@ -202,7 +210,15 @@ impl Life {
         for change in &decision.changes {
             if let Change::Note(Note::ActivityRetried { scheduled_event_id, .. }) = change {
                 self.attempts.remove(scheduled_event_id);
+                *self.next_attempts.entry(*scheduled_event_id).or_insert(1) += 1;
             }
+        }
+        for task in &decision.tasks {
+            let reference = match task {
+                Task::Workflow(task) => (task.scheduled_event_id, task.stamp),
+                Task::Activity(task) => (task.scheduled_event_id, task.stamp),
+            };
+            assert!(self.asked.insert(reference), "{task:?} was asked for before: a stale one would be taken for it");
         }
         if let Command::StartWorkflowTask(_) = command {
             let events = decision.changes.iter().filter(|change| matches!(change, Change::Soft(_))).count();

@@ -349,6 +349,10 @@ impl Runner {
                 format!("note ActivityRetried #{scheduled_event_id} next={time} {{{}}}", failure.unwrap_or_default())
             }
             Note::ActivityReady { scheduled_event_id } => format!("note ActivityReady #{scheduled_event_id}"),
+            Note::SearchAttribute { name, value } => {
+                let value = value.as_deref().map(|value| String::from_utf8_lossy(&value.data).into_owned());
+                format!("note SearchAttribute {name}={}", value.unwrap_or_default())
+            }
             note => format!("note {}", variant(&format!("{note:?}"))),
         }
     }
