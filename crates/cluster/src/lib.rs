@@ -5,16 +5,16 @@
 //! **Invariant:** liveness and leader hints are only hints; safety comes from Raft. Knows
 //! nothing of workflow rules.
 
+mod elections;
+mod liveness;
+mod metadata;
+mod namespace;
 mod node;
+mod peer;
+mod placement;
 mod router;
 mod service;
 mod services;
-mod namespace;
-mod metadata;
-mod placement;
-mod liveness;
-mod elections;
-mod peer;
 
 pub use namespace::{Namespace, NamespaceChange, Namespaces};
 pub use node::{Config, Member, Node, NodeError};

@@ -1,11 +1,13 @@
 //! Who is alive, as this node sees it. Hints only: nothing here decides what is true.
 //!
 //! ```text
-//!            hello                    silent 1 s, or disconnected 0.8 s
+//!             beat                    silent 1 s, or disconnected 0.8 s
 //! unknown ───────────▶ live ─────────────────────────────────────────▶ dead
-//!                       ▲ └── hello of a new incarnation: moved ──┐      │
-//!                       └─────────────────────────────────────────┴◀─────┘ hello
+//!                       ▲ └── beat of a new incarnation: moved ───┐      │
+//!                       └─────────────────────────────────────────┴◀─────┘ beat
 //! ```
+//! A hello is not enough: a node that can only send would seem alive at each attempt. It
+//! beats once it has heard the answer to its hello.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -50,23 +52,19 @@ struct Peer {
 }
 
 impl Members {
-    fn connected(&mut self, node: NodeId, incarnation: u64, now: Instant) {
+    fn beat(&mut self, node: NodeId, incarnation: u64, is_draining: bool, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
-        if !peer.is_live || peer.incarnation != incarnation {
-            // A process that was restarted has forgotten its pollers, even if it was
-            // back before anybody missed it.
+        // A process that was restarted has forgotten its pollers, even if it was back
+        // before anybody missed it.
+        if !peer.is_live || peer.incarnation != incarnation || peer.is_draining != is_draining {
             self.version += 1;
-            peer.is_draining = false;
         }
-        *peer = Peer { incarnation, is_live: true, is_connected: true, is_draining: peer.is_draining, heard: Some(now) };
+        *peer = Peer { incarnation, is_live: true, is_connected: true, is_draining, heard: Some(now) };
     }
 
-    fn draining(&mut self, node: NodeId, is_draining: bool) {
-        let current = if node == self.this { Some(&mut self.is_draining) } else { self.peers.get_mut(&node).map(|peer| &mut peer.is_draining) };
-        if let Some(current) = current
-            && *current != is_draining
-        {
-            *current = is_draining;
+    fn drain(&mut self) {
+        if !self.is_draining {
+            self.is_draining = true;
             self.version += 1;
         }
     }
@@ -87,7 +85,8 @@ impl Members {
     }
 
     fn view(&self) -> View {
-        let mut nodes: Vec<(NodeId, bool)> = self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(&node, peer)| (node, peer.is_draining)).collect();
+        let mut nodes: Vec<(NodeId, bool)> =
+            self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(&node, peer)| (node, peer.is_draining)).collect();
         nodes.push((self.this, self.is_draining));
         nodes.sort_unstable();
         View {
@@ -113,8 +112,8 @@ impl Liveness {
         Arc::new(Self { members: Mutex::new(members), view, version: watch::Sender::new(0) })
     }
 
-    pub(crate) fn connected(&self, node: NodeId, incarnation: u64) {
-        self.change(|members| members.connected(node, incarnation, Instant::now()));
+    pub(crate) fn beat(&self, node: NodeId, incarnation: u64, is_draining: bool) {
+        self.change(|members| members.beat(node, incarnation, is_draining, Instant::now()));
     }
 
     pub(crate) fn disconnected(&self, node: NodeId) {
@@ -132,8 +131,9 @@ impl Liveness {
         }
     }
 
-    pub(crate) fn draining(&self, node: NodeId, is_draining: bool) {
-        self.change(|members| members.draining(node, is_draining));
+    /// This node is about to leave.
+    pub(crate) fn drain(&self) {
+        self.change(Members::drain);
     }
 
     pub(crate) fn tick(&self) -> Vec<NodeId> {
@@ -178,13 +178,13 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn silence_kills_and_a_hello_revives() {
+    async fn silence_kills_and_a_beat_revives() {
         let (mut members, start) = (members(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(members.view().live, [B]);
         assert_eq!(members.tick(at(0)), []);
-        members.connected(A, 7, at(0));
-        members.connected(C, 8, at(0));
+        members.beat(A, 7, false, at(0));
+        members.beat(C, 8, false, at(0));
         assert_eq!(members.view().live, [A, B, C]);
         assert_eq!(members.tick(at(999)), []);
         members.peers.get_mut(&C).unwrap().heard = Some(at(900));
@@ -196,24 +196,23 @@ mod tests {
         assert_eq!(members.tick(at(1699)), []);
         assert_eq!(members.tick(at(1700)), [C]);
         let version = members.version;
-        members.connected(A, 7, at(2000));
+        members.beat(A, 7, false, at(2000));
         assert_eq!((members.view().live, members.version), (vec![A, B], version + 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_quick_restart_and_draining_move_partitions() {
         let (mut members, now) = (members(), Instant::now());
-        members.connected(A, 7, now);
-        members.draining(A, true);
+        members.beat(A, 7, true, now);
         assert_eq!(members.view(), View { live: vec![A, B], eligible: vec![B] });
-        // The same process came back: still draining, nothing moved.
+        // The same process again: nothing moved.
         let version = members.version;
-        members.connected(A, 7, now);
-        assert_eq!((members.version, members.view().eligible), (version, vec![B]));
-        members.connected(A, 9, now);
+        members.beat(A, 7, true, now);
+        assert_eq!(members.version, version);
+        members.beat(A, 9, false, now);
         assert_eq!((members.version, members.view().eligible), (version + 1, vec![A, B]));
-        members.draining(B, true);
-        members.draining(B, true);
+        members.drain();
+        members.drain();
         assert_eq!((members.version, members.view().eligible), (version + 2, vec![A]));
     }
 }

@@ -97,7 +97,9 @@ impl Namespaces {
             match self.attempt(request.clone(), deadline).await {
                 // The same change again is recognised, so an unknown outcome is settled
                 // by asking once more.
-                Err(Error::Unavailable(_)) if attempt < ATTEMPTS_MAX && Instant::now() < deadline => sleep(ATTEMPT_PAUSE).await,
+                Err(Error::Unavailable(_)) if attempt < ATTEMPTS_MAX && Instant::now() < deadline => {
+                    sleep(ATTEMPT_PAUSE).await
+                }
                 result => break result?,
             }
             attempt += 1;
@@ -108,11 +110,13 @@ impl Namespaces {
     }
 
     async fn attempt(&self, request: Bytes, deadline: Instant) -> Result<u64, Error> {
-        let answer = self.router.at_leader(metadata::GROUP, Body::Metadata(request), Repeat::Harmless, deadline).await?;
+        let answer =
+            self.router.at_leader(metadata::GROUP, Body::Metadata(request), Repeat::Harmless, deadline).await?;
         let Body::MetadataResponse(response) = answer else {
             return Err(Error::Internal("an answer of another kind".to_owned()));
         };
-        let response = MetadataResponse::decode(response).map_err(|error| Error::Internal(format!("metadata response: {error}")))?;
+        let response = MetadataResponse::decode(response)
+            .map_err(|error| Error::Internal(format!("metadata response: {error}")))?;
         Ok(response.index)
     }
 }

@@ -124,7 +124,8 @@ impl Node {
             shards: config.shards,
         };
         let peers = Peers::new(hello, &config.members, net, Arc::clone(&entropy), Arc::clone(&services), stop.clone());
-        let host = Host::new(config.node, config.consensus.clone(), wal, kv, Arc::clone(&peers) as _, Arc::clone(&entropy));
+        let host =
+            Host::new(config.node, config.consensus.clone(), wal, kv, Arc::clone(&peers) as _, Arc::clone(&entropy));
         services.raft.set(host.handler());
         // Listening before the groups start: a request for one that is not there yet is
         // refused, and the sender comes again.
@@ -148,10 +149,18 @@ impl Node {
         tracker.spawn(stop.clone().run_until_cancelled_owned(run_proposer));
         let peers = (config.members.len() > 1).then_some(peers);
         if let Some(peers) = &peers {
-            let beats = beat(Arc::clone(peers), Arc::clone(&services), config.node, groups.clone(), tracker.clone(), stop.clone());
+            let beats = beat(
+                Arc::clone(peers),
+                Arc::clone(&services),
+                config.node,
+                groups.clone(),
+                tracker.clone(),
+                stop.clone(),
+            );
             tracker.spawn(stop.clone().run_until_cancelled_owned(beats));
         }
-        let router = Router::new(config.node, ShardMap::even(config.shards), groups, Arc::clone(&services), peers.clone());
+        let router =
+            Router::new(config.node, ShardMap::even(config.shards), groups, Arc::clone(&services), peers.clone());
         let inner = Inner { host, registry, router, services, peers, tracker, stop, _stop_guard: stop_guard };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -201,7 +210,7 @@ impl Node {
     /// Tells the peers that this node is about to leave: partitions move to others. It
     /// goes on serving what comes to it, and leads until [`Node::shutdown`].
     pub fn drain(&self) {
-        self.inner.services.liveness.draining(self.inner.router.this_node(), true);
+        self.inner.services.liveness.drain();
         if let Some(peers) = &self.inner.peers {
             peers.beat();
         }
@@ -285,9 +294,10 @@ fn open_registry(config: &Config, kv: &dyn Kv) -> Result<Arc<Registry>, NodeErro
     let registry = Registry::load(kv)?;
     let mine = ClusterRecord { cluster_id: cluster_id.clone(), shards: *shards };
     match registry.read(|table| table.cluster().cloned()) {
-        Some(stored) if stored != mine => {
-            Err(NodeError::Mismatch(format!("the data is of cluster {:?} with {} shards", stored.cluster_id, stored.shards)))
-        }
+        Some(stored) if stored != mine => Err(NodeError::Mismatch(format!(
+            "the data is of cluster {:?} with {} shards",
+            stored.cluster_id, stored.shards
+        ))),
         _ => Ok(registry),
     }
 }
@@ -309,7 +319,8 @@ async fn start_groups(config: &Config, host: &Host, registry: &Arc<Registry>) ->
     voters.sort_unstable();
     let copy = Arc::clone(registry);
     let observer: ApplyObserver = Arc::new(move |_, _, batch| copy.apply(batch));
-    let metadata = host.start_group(metadata::GROUP.0.into(), voters.clone(), vec![metadata::key_range()], Some(observer)).await?;
+    let metadata =
+        host.start_group(metadata::GROUP.0.into(), voters.clone(), vec![metadata::key_range()], Some(observer)).await?;
     let mut groups = vec![metadata];
     for &(shard, cells) in ShardMap::even(config.shards).shards() {
         groups.push(host.start_group(shard.0.into(), voters.clone(), vec![placement::key_range(cells)], None).await?);
@@ -318,7 +329,14 @@ async fn start_groups(config: &Config, host: &Host, registry: &Arc<Registry>) ->
 }
 
 /// Says that this node lives, notices who does not, and has their groups elect.
-async fn beat(peers: Arc<Peers>, services: Arc<Services>, this: NodeId, groups: Vec<Group>, tracker: TaskTracker, stop: CancellationToken) {
+async fn beat(
+    peers: Arc<Peers>,
+    services: Arc<Services>,
+    this: NodeId,
+    groups: Vec<Group>,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
     let mut ticks = tokio::time::interval(BEAT_INTERVAL);
     // After a pause one beat says as much as all the missed ones.
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

@@ -34,9 +34,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub(crate) use connection::CallFailure;
-pub(crate) use hello::PROTOCOL_VERSION;
 use connection::{Connection, Received};
 use hello::HelloError;
+pub(crate) use hello::PROTOCOL_VERSION;
 
 use crate::liveness::{Liveness, SILENT_AFTER};
 use crate::{Member, Services};
@@ -58,7 +58,7 @@ pub(crate) struct Peers {
     liveness: Arc<Liveness>,
     services: Arc<Services>,
     stop: CancellationToken,
-    /// How often this node has said that it lives.
+    /// How many beats this node has sent.
     beats: AtomicU64,
 }
 
@@ -81,7 +81,16 @@ impl Peers {
             .filter(|member| member.id.0 != hello.node_id)
             .map(|member| (member.id, Link { address: member.peer_address.clone(), current: Mutex::default() }))
             .collect();
-        Arc::new(Self { hello, links, net, entropy, liveness: Arc::clone(&services.liveness), services, stop, beats: AtomicU64::new(0) })
+        Arc::new(Self {
+            hello,
+            links,
+            net,
+            entropy,
+            liveness: Arc::clone(&services.liveness),
+            services,
+            stop,
+            beats: AtomicU64::new(0),
+        })
     }
 
     /// Accepts from lower ids and dials higher ones until stopped.
@@ -120,8 +129,6 @@ impl Peers {
     /// Tells every peer that this node lives, and gives up connections that are silent:
     /// the network may have lost them without a word.
     pub(crate) fn beat(&self) {
-        let seq = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
-        let draining = self.liveness.is_draining();
         let now = Instant::now();
         for (&node, link) in &self.links {
             let Some(connection) = link.current() else { continue };
@@ -129,11 +136,16 @@ impl Peers {
             self.liveness.heard(node, heard);
             if now.saturating_duration_since(heard) >= SILENT_AFTER {
                 connection.close();
-                continue;
+            } else {
+                self.beat_once(&connection);
             }
-            let Hello { node_id, incarnation, .. } = self.hello;
-            connection.tell(Body::Beat(NodeBeat { node_id, incarnation, seq, draining }));
         }
+    }
+
+    fn beat_once(&self, connection: &Connection) {
+        let Hello { node_id, incarnation, .. } = self.hello;
+        let seq = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
+        connection.tell(Body::Beat(NodeBeat { node_id, incarnation, seq, draining: self.liveness.is_draining() }));
     }
 
     pub(crate) fn close_all(&self) {
@@ -227,7 +239,8 @@ impl Peers {
         if let Some(older) = older {
             older.close();
         }
-        self.liveness.connected(node, incarnation);
+        // The peer lives for this node once it beats; so does this node for the peer.
+        self.beat_once(&connection);
         tracing::debug!(%node, "connected");
         connection.run(io, received, &self.services).await;
         let mut current = link.current.lock().expect("no panic while held");
@@ -254,9 +267,17 @@ pub(crate) struct Established {
 }
 
 impl Transport for Peers {
-    fn call(&self, node: NodeId, group: GroupId, request: Bytes, timeout: Duration) -> BoxFuture<'static, Result<Bytes, TransportError>> {
+    fn call(
+        &self,
+        node: NodeId,
+        group: GroupId,
+        request: Bytes,
+        timeout: Duration,
+    ) -> BoxFuture<'static, Result<Bytes, TransportError>> {
         let Some(connection) = self.connection(node) else {
-            return Box::pin(std::future::ready(Err(TransportError::Unreachable("no connection to the node".to_owned()))));
+            return Box::pin(std::future::ready(Err(TransportError::Unreachable(
+                "no connection to the node".to_owned(),
+            ))));
         };
         let answer = connection.call_raft(group, request, timeout);
         Box::pin(async move {

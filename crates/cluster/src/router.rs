@@ -68,7 +68,13 @@ struct Local {
 
 impl Router {
     /// `groups` are ordered by shard id, without a gap.
-    pub(crate) fn new(this: NodeId, map: ShardMap, groups: Vec<Group>, services: Arc<Services>, peers: Option<Arc<Peers>>) -> Self {
+    pub(crate) fn new(
+        this: NodeId,
+        map: ShardMap,
+        groups: Vec<Group>,
+        services: Arc<Services>,
+        peers: Option<Arc<Peers>>,
+    ) -> Self {
         assert_eq!(groups.len(), map.shards().len() + 1, "a replica of every group");
         let groups = groups
             .into_iter()
@@ -127,7 +133,12 @@ impl Router {
 
     /// Sends to one node, whoever owns what (answers of queries, cancelling polls). Gives
     /// up when that node is not alive.
-    pub async fn matching_at(&self, node: NodeId, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
+    pub async fn matching_at(
+        &self,
+        node: NodeId,
+        request: MatchingRequest,
+        deadline: Instant,
+    ) -> Result<MatchingResponse, Error> {
         if node == self.inner.this {
             return self.matching_here(request, deadline).await;
         }
@@ -234,7 +245,13 @@ impl Router {
     }
 
     /// The general way to a leader, here or one hop away.
-    pub(crate) async fn at_leader(&self, shard: ShardId, mut body: Body, repeat: Repeat, deadline: Instant) -> Result<Body, Error> {
+    pub(crate) async fn at_leader(
+        &self,
+        shard: ShardId,
+        mut body: Body,
+        repeat: Repeat,
+        deadline: Instant,
+    ) -> Result<Body, Error> {
         let local = self.local(shard);
         let mut role = local.role.clone();
         let mut waits = Waits::new(deadline);
@@ -307,7 +324,9 @@ fn target(role: Role, this: NodeId) -> Target {
 enum Outcome {
     Answer(Box<Result<Body, Error>>),
     /// Surely not executed.
-    NotDone { hint: Option<NodeId> },
+    NotDone {
+        hint: Option<NodeId>,
+    },
     /// Nobody knows.
     Lost(&'static str),
 }
@@ -320,7 +339,9 @@ fn outcome(result: Result<Body, CallFailure>) -> Outcome {
         },
         Ok(answer) => Outcome::Answer(Box::new(Ok(answer))),
         Err(CallFailure::NotSent(_)) => Outcome::NotDone { hint: None },
-        Err(failure @ CallFailure::TooLarge) => Outcome::Answer(Box::new(Err(Error::InvalidArgument(failure.to_string())))),
+        Err(failure @ CallFailure::TooLarge) => {
+            Outcome::Answer(Box::new(Err(Error::InvalidArgument(failure.to_string()))))
+        }
         Err(CallFailure::Lost(reason)) => Outcome::Lost(reason),
     }
 }

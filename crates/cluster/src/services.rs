@@ -63,15 +63,21 @@ impl Services {
     pub(crate) fn start(&self, body: Body, deadline: Instant) -> BoxFuture<'static, Result<Body, Error>> {
         match body {
             Body::History(request) => match self.history.get() {
-                Some(service) => Box::pin(async move { service.call(request, deadline).await.map(Body::HistoryResponse) }),
+                Some(service) => {
+                    Box::pin(async move { service.call(request, deadline).await.map(Body::HistoryResponse) })
+                }
                 None => not_yet(),
             },
             Body::Matching(request) => match self.matching.get() {
-                Some(service) => Box::pin(async move { service.call(request, deadline).await.map(Body::MatchingResponse) }),
+                Some(service) => {
+                    Box::pin(async move { service.call(request, deadline).await.map(Body::MatchingResponse) })
+                }
                 None => not_yet(),
             },
             Body::Metadata(request) => match self.metadata.get() {
-                Some(proposer) => Box::pin(async move { proposer.serve(request, deadline).await.map(Body::MetadataResponse) }),
+                Some(proposer) => {
+                    Box::pin(async move { proposer.serve(request, deadline).await.map(Body::MetadataResponse) })
+                }
                 None => not_yet(),
             },
             _ => Box::pin(async { Err(Error::Unimplemented("the node does not know this request".to_owned())) }),

@@ -53,7 +53,11 @@ pub(crate) struct Proposer {
 
 impl Proposer {
     /// The handle, and the loop to run.
-    pub(crate) fn new(group: Group, registry: Arc<Registry>, birth: Birth) -> (Self, impl Future<Output = ()> + Send + 'static) {
+    pub(crate) fn new(
+        group: Group,
+        registry: Arc<Registry>,
+        birth: Birth,
+    ) -> (Self, impl Future<Output = ()> + Send + 'static) {
         let (inputs, inbox) = mpsc::channel(QUEUE_MAX);
         let service = Service { role: group.role(), group, registry, birth, lead: None };
         (Self { inputs }, service.run(inbox))
@@ -76,7 +80,8 @@ impl Proposer {
 
     /// The same for a peer.
     pub(crate) async fn serve(&self, request: Bytes, deadline: Instant) -> Result<Bytes, Error> {
-        let request = MetadataRequest::decode(request).map_err(|error| Error::Internal(format!("metadata request: {error}")))?;
+        let request =
+            MetadataRequest::decode(request).map_err(|error| Error::Internal(format!("metadata request: {error}")))?;
         let change = request.change.ok_or_else(|| Error::Unimplemented("unknown change of metadata".to_owned()))?;
         let index = self.change(change, deadline).await?;
         Ok(MetadataResponse { index }.encode_to_vec().into())

@@ -117,7 +117,9 @@ impl Table {
         let record = NamespaceRecord { version: 1, ..record };
         let rival = self.by_name(&record.name).or_else(|| self.by_id(&record.id));
         match rival {
-            Some(rival) if to_record(rival) != record => Err(Error::NamespaceAlreadyExists("Namespace already exists.".to_owned())),
+            Some(rival) if to_record(rival) != record => {
+                Err(Error::NamespaceAlreadyExists("Namespace already exists.".to_owned()))
+            }
             _ => Ok(record),
         }
     }
@@ -139,8 +141,12 @@ impl Table {
     fn put(&mut self, key: &[u8], value: &[u8]) -> bool {
         match key.strip_prefix(&PREFIX) {
             Some([CLUSTER]) => ClusterRecord::decode(value).map(|record| self.cluster = Some(record)).is_ok(),
-            Some([NAMESPACE, ..]) => NamespaceRecord::decode(value).map(|record| self.put_namespace(from_record(record))).is_ok(),
-            Some([SHARD, ..]) => ShardRecord::decode(value).map(|record| self.shards.insert(record.shard_id, record)).is_ok(),
+            Some([NAMESPACE, ..]) => {
+                NamespaceRecord::decode(value).map(|record| self.put_namespace(from_record(record))).is_ok()
+            }
+            Some([SHARD, ..]) => {
+                ShardRecord::decode(value).map(|record| self.shards.insert(record.shard_id, record)).is_ok()
+            }
             _ => false,
         }
     }
@@ -188,7 +194,8 @@ pub(crate) fn bootstrap(cluster: &ClusterRecord, namespaces: &[Namespace]) -> Ba
     let mut batch = Batch::default();
     batch.put(key(CLUSTER, &[]), cluster.encode_to_vec());
     for &(shard, cells) in ShardMap::even(cluster.shards).shards() {
-        let record = ShardRecord { shard_id: shard.0, cell_start: cells.start.into(), cell_end: cells.end.into(), epoch: 1 };
+        let record =
+            ShardRecord { shard_id: shard.0, cell_start: cells.start.into(), cell_end: cells.end.into(), epoch: 1 };
         batch.put(key(SHARD, &shard.0.to_be_bytes()), record.encode_to_vec());
     }
     for namespace in namespaces {

@@ -233,7 +233,12 @@ impl Connection {
         }
     }
 
-    async fn read(self: &Arc<Self>, mut reader: ReadHalf<Box<dyn base::Io>>, received: Received, services: &Services) -> String {
+    async fn read(
+        self: &Arc<Self>,
+        mut reader: ReadHalf<Box<dyn base::Io>>,
+        received: Received,
+        services: &Services,
+    ) -> String {
         let Received { mut input, mut decoder } = received;
         decoder.allow(FRAME_BYTES_MAX);
         let mut served = Served::new(Arc::clone(self));

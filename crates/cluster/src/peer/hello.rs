@@ -61,7 +61,11 @@ pub(crate) async fn dial(mut io: Box<dyn Io>, mine: &Hello, node: NodeId) -> Res
 }
 
 /// Lets a node in that `expects` says may dial.
-pub(crate) async fn accept(mut io: Box<dyn Io>, mine: &Hello, expects: impl Fn(NodeId) -> bool) -> Result<Established, HelloError> {
+pub(crate) async fn accept(
+    mut io: Box<dyn Io>,
+    mine: &Hello,
+    expects: impl Fn(NodeId) -> bool,
+) -> Result<Established, HelloError> {
     let (theirs, received) = timeout(HELLO_TIMEOUT, receive(&mut io)).await.map_err(|_| HelloError::Timeout)??;
     let node = NodeId(theirs.node_id);
     let checked = check(mine, &theirs).and_then(|()| match expects(node) {
@@ -70,7 +74,9 @@ pub(crate) async fn accept(mut io: Box<dyn Io>, mine: &Hello, expects: impl Fn(N
     });
     match checked {
         Ok(()) => {
-            timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine.clone()))).await.map_err(|_| HelloError::Timeout)??;
+            timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine.clone())))
+                .await
+                .map_err(|_| HelloError::Timeout)??;
             Ok(Established { io, received, node, incarnation: theirs.incarnation })
         }
         Err(refused) => {
@@ -89,9 +95,15 @@ pub(crate) async fn accept(mut io: Box<dyn Io>, mine: &Hello, expects: impl Fn(N
 
 fn check(mine: &Hello, theirs: &Hello) -> Result<(), HelloError> {
     let refused = if theirs.protocol_version != mine.protocol_version {
-        format!("node {} speaks version {} of the protocol, this node version {}", theirs.node_id, theirs.protocol_version, mine.protocol_version)
+        format!(
+            "node {} speaks version {} of the protocol, this node version {}",
+            theirs.node_id, theirs.protocol_version, mine.protocol_version
+        )
     } else if theirs.cluster_id != mine.cluster_id {
-        format!("node {} belongs to cluster {:?}, this node to {:?}", theirs.node_id, theirs.cluster_id, mine.cluster_id)
+        format!(
+            "node {} belongs to cluster {:?}, this node to {:?}",
+            theirs.node_id, theirs.cluster_id, mine.cluster_id
+        )
     } else if theirs.shards != mine.shards {
         format!("node {} is configured with {} shards, this node with {}", theirs.node_id, theirs.shards, mine.shards)
     } else {

@@ -87,7 +87,12 @@ impl Outbox {
         if is_bulk {
             *state.bulk_groups.entry(group).or_default() += 1;
         }
-        state.lanes[lane as usize].push_back(Queued { frame, group: Some(group), is_control: false, _room: Some(room) });
+        state.lanes[lane as usize].push_back(Queued {
+            frame,
+            group: Some(group),
+            is_control: false,
+            _room: Some(room),
+        });
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -104,7 +109,12 @@ impl Outbox {
                 .map_err(|_| Refused::Closed)?,
         };
         let mut state = self.open()?;
-        state.lanes[Lane::Calls as usize].push_back(Queued { frame, group: None, is_control: false, _room: Some(room) });
+        state.lanes[Lane::Calls as usize].push_back(Queued {
+            frame,
+            group: None,
+            is_control: false,
+            _room: Some(room),
+        });
         drop(state);
         self.wake.notify_one();
         Ok(())
@@ -115,7 +125,11 @@ impl Outbox {
     pub(crate) fn fill(&self, out: &mut BytesMut, bytes_max: usize) {
         let mut state = self.lock();
         while out.len() < bytes_max {
-            let turn = if state.bulk_is_next { [Lane::Urgent, Lane::Bulk, Lane::Calls] } else { [Lane::Urgent, Lane::Calls, Lane::Bulk] };
+            let turn = if state.bulk_is_next {
+                [Lane::Urgent, Lane::Bulk, Lane::Calls]
+            } else {
+                [Lane::Urgent, Lane::Calls, Lane::Bulk]
+            };
             let Some(lane) = turn.into_iter().find(|&lane| !state.lanes[lane as usize].is_empty()) else {
                 return;
             };

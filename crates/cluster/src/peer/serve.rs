@@ -45,7 +45,11 @@ impl Served {
     /// Starts working on a frame that is not an answer. Never waits for the work itself.
     pub(crate) async fn handle(&mut self, frame: Frame, services: &Services) {
         self.reap();
-        let timeout = frame.timeout.and_then(|timeout| Duration::try_from(timeout).ok()).unwrap_or(TIMEOUT_DEFAULT).min(TIMEOUT_MAX);
+        let timeout = frame
+            .timeout
+            .and_then(|timeout| Duration::try_from(timeout).ok())
+            .unwrap_or(TIMEOUT_DEFAULT)
+            .min(TIMEOUT_MAX);
         let deadline = Instant::now() + timeout;
         match frame.body {
             Some(Body::Beat(beat)) => self.beat(beat, services),
@@ -81,9 +85,11 @@ impl Served {
     }
 
     fn beat(&self, beat: NodeBeat, services: &Services) {
-        // A beat speaks for its sender only, whatever it claims.
-        if beat.node_id == self.connection.peer.0 && beat.incarnation == self.connection.incarnation {
-            services.liveness.draining(self.connection.peer, beat.draining);
+        let Connection { peer, incarnation, .. } = *self.connection;
+        // A beat speaks for its sender only, whatever it claims; and what a connection
+        // that was replaced still had in its buffer is old.
+        if beat.node_id == peer.0 && beat.incarnation == incarnation && !self.connection.is_closed() {
+            services.liveness.beat(peer, incarnation, beat.draining);
         }
     }
 

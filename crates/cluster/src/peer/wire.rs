@@ -91,14 +91,18 @@ impl Decoder {
                 return Ok(None);
             }
             input.advance(HEADER_BYTES);
-            let chunk = input.split_to(length);
             let is_last = flags & LAST != 0;
-            if is_last && partial.is_empty() {
-                return Ok(Some(chunk.freeze()));
-            }
-            partial.extend_from_slice(&chunk);
-            if is_last {
-                return Ok(Some(std::mem::take(partial).freeze()));
+            // Copied, not split off: who keeps a small part of a frame (a log entry, say)
+            // must not keep the whole read buffer.
+            let frame = if is_last && partial.is_empty() {
+                Some(Bytes::copy_from_slice(&input[..length]))
+            } else {
+                partial.extend_from_slice(&input[..length]);
+                is_last.then(|| std::mem::take(partial).freeze())
+            };
+            input.advance(length);
+            if frame.is_some() {
+                return Ok(frame);
             }
         }
         Ok(None)

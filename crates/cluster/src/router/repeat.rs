@@ -35,7 +35,11 @@ impl Repeat {
             // A worker polls again anyway, and a task that was lost on its way times out;
             // a task that is offered twice is refused at its shard.
             Some(
-                Request::PollWorkflow(_) | Request::PollActivity(_) | Request::Offer(_) | Request::Describe(_) | Request::CancelPolls(_),
+                Request::PollWorkflow(_)
+                | Request::PollActivity(_)
+                | Request::Offer(_)
+                | Request::Describe(_)
+                | Request::CancelPolls(_),
             ) => Self::Harmless,
             _ => Self::Never,
         }

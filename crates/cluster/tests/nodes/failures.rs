@@ -24,7 +24,8 @@ async fn the_others_go_on_without_a_dead_node() {
     let calls = cluster.at(dead).history.calls.load(Ordering::SeqCst);
     let in_flight = tokio::join!(
         async {
-            until("the requests to arrive", || cluster.at(dead).history.calls.load(Ordering::SeqCst) >= calls + 2).await;
+            until("the requests to arrive", || cluster.at(dead).history.calls.load(Ordering::SeqCst) >= calls + 2)
+                .await;
         },
         poll_once(router.history(start(ShardId(1), "silent"), deadline())),
         poll_once(router.history(describe(ShardId(1), "silent"), deadline())),
@@ -47,7 +48,10 @@ async fn the_others_go_on_without_a_dead_node() {
         }
     }
     for queue in 0..20 {
-        assert_ne!(cluster.at(asked).node.router().partition_owner(&partition(queue)), PartitionOwner::Remote(NodeId(dead)));
+        assert_ne!(
+            cluster.at(asked).node.router().partition_owner(&partition(queue)),
+            PartitionOwner::Remote(NodeId(dead))
+        );
     }
     let default = cluster.at(asked).node.namespaces().by_name("default").unwrap();
     let update = NamespaceChange::Update { namespace: (*default).clone(), version: default.version };
@@ -56,7 +60,10 @@ async fn the_others_go_on_without_a_dead_node() {
     cluster.start_node(dead).await.unwrap();
     cluster.everyone_sees(&[1, 2, 3]).await;
     let namespaces = cluster.at(dead).node.namespaces();
-    until("the node to catch up", || namespaces.by_name("default").is_some_and(|namespace| namespace.version == default.version + 1)).await;
+    until("the node to catch up", || {
+        namespaces.by_name("default").is_some_and(|namespace| namespace.version == default.version + 1)
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -101,7 +108,8 @@ async fn a_link_that_falls_silent_is_given_up_and_made_again() {
 /// Starts a call, and returns it to be awaited later.
 async fn poll_once<F: Future>(call: F) -> std::pin::Pin<Box<F>> {
     let mut call = Box::pin(call);
-    let pending = std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context).is_pending())).await;
+    let pending =
+        std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context).is_pending())).await;
     assert!(pending);
     call
 }

@@ -20,7 +20,9 @@ use base::{CellRange, Io, Listener, Net, NodeId, SeededEntropy, ShardId, SystemC
 use cluster::{ActivityReservation, Config, HistoryService, MatchingService, Member, Node, NodeError};
 use consensus::{Group, Role};
 use storage::{MemoryDisk, MemoryKv, Wal, WalConfig};
-use temporalio_protos::temporal::api::workflowservice::v1::{DescribeWorkflowExecutionRequest, StartWorkflowExecutionRequest};
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    DescribeWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Handle, Runtime};
 use tokio::time::Instant;
@@ -139,7 +141,11 @@ impl TestNode {
     }
 
     pub(crate) fn leads(&self, shard: ShardId) -> bool {
-        let group = if shard == ShardId(0) { self.node.metadata_group() } else { self.node.groups()[shard.0 as usize - 1].1.clone() };
+        let group = if shard == ShardId(0) {
+            self.node.metadata_group()
+        } else {
+            self.node.groups()[shard.0 as usize - 1].1.clone()
+        };
         matches!(*group.role().borrow(), Role::Leader { ready: true, .. })
     }
 }
@@ -216,7 +222,12 @@ impl Cluster {
                 return Err(error);
             }
         };
-        let history = Arc::new(FakeHistory { node: NodeId(id), router: node.router(), groups: node.groups(), calls: AtomicUsize::new(0) });
+        let history = Arc::new(FakeHistory {
+            node: NodeId(id),
+            router: node.router(),
+            groups: node.groups(),
+            calls: AtomicUsize::new(0),
+        });
         let matching = Arc::new(FakeMatching { node: NodeId(id), parked: AtomicUsize::new(0) });
         node.router().serve_history(Arc::clone(&history) as _);
         node.router().serve_matching(Arc::clone(&matching) as _);

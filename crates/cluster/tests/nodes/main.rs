@@ -1,5 +1,7 @@
 //! Whole nodes in one process over loopback TCP, with services that only say who they are.
 
+#![expect(clippy::unwrap_used, reason = "test code")]
+
 mod alone;
 mod failures;
 mod harness;

@@ -64,6 +64,12 @@ async fn of_concurrent_updates_from_one_version_one_wins() {
     let won = results.iter().filter(|result| result.is_ok()).count();
     assert_eq!(won, 1, "{results:?}");
     assert!(results.iter().all(|result| matches!(result, Ok(()) | Err(Error::FailedPrecondition(_)))), "{results:?}");
-    until("both to know", || cluster.nodes.values().all(|node| node.node.namespaces().by_name("default").unwrap().version == 2)).await;
-    assert_eq!(cluster.at(1).node.namespaces().by_id(default.id.as_str()), cluster.at(2).node.namespaces().by_name("default"));
+    until("both to know", || {
+        cluster.nodes.values().all(|node| node.node.namespaces().by_name("default").unwrap().version == 2)
+    })
+    .await;
+    assert_eq!(
+        cluster.at(1).node.namespaces().by_id(default.id.as_str()),
+        cluster.at(2).node.namespaces().by_name("default")
+    );
 }

@@ -25,10 +25,14 @@ async fn any_node_reaches_the_leader_in_one_hop() {
     }
     // All agree on who owns what, and requests end there.
     for queue in 0..20 {
-        let owners: Vec<u64> = cluster.nodes.iter().map(|(&id, node)| match node.node.router().partition_owner(&partition(queue)) {
-            PartitionOwner::Local => id,
-            PartitionOwner::Remote(owner) => owner.0,
-        }).collect();
+        let owners: Vec<u64> = cluster
+            .nodes
+            .iter()
+            .map(|(&id, node)| match node.node.router().partition_owner(&partition(queue)) {
+                PartitionOwner::Local => id,
+                PartitionOwner::Remote(owner) => owner.0,
+            })
+            .collect();
         assert!(owners.iter().all(|&owner| owner == owners[0]), "{owners:?}");
         for node in cluster.nodes.values() {
             let response = node.node.router().matching(poll(queue, ""), deadline()).await.unwrap();

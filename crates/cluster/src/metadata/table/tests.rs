@@ -87,7 +87,8 @@ fn updates_name_the_version_they_were_made_from() {
     assert!(matches!(write(&mut table, renamed("b")), Err(Error::NamespaceAlreadyExists(_))));
     assert_eq!(write(&mut table, renamed("c")), Ok(true));
     assert!(table.by_name("a").is_none() && table.by_name("c").is_some());
-    let unknown = Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace("9", "z"))), version: 1 });
+    let unknown =
+        Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace("9", "z"))), version: 1 });
     assert_eq!(write(&mut table, unknown), Err(Error::NamespaceNotFound("z".to_owned())));
 }
 
