@@ -40,7 +40,7 @@ mod upsert;
 pub use apply::apply;
 pub use command::{
     ActivityTarget, CancelActivity, Command, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask,
-    FreshIds, Heartbeat, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
+    FreshIds, Heartbeat, ReturnActivityTask, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
 };
 pub use decision::{
     ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,
@@ -71,6 +71,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
         }
         Command::FailWorkflowTask(command) => workflow_task::fail_by_worker(&mut step, *command)?,
         Command::StartActivityTask(command) => activity::start(&mut step, &command),
+        Command::ReturnActivityTask(command) => activity::give_back(&mut step, &command),
         Command::CompleteActivity(command) => activity::complete(&mut step, *command)?,
         Command::FailActivity(command) => activity::fail(&mut step, *command)?,
         Command::CancelActivity(command) => activity::cancel(&mut step, *command)?,

@@ -18,7 +18,7 @@ mod worker;
 
 pub(crate) use command::{request_cancel, schedule};
 pub(crate) use timeout::due;
-pub(crate) use worker::{cancel, complete, fail, heartbeat, start, start_eagerly};
+pub(crate) use worker::{cancel, complete, fail, give_back, heartbeat, start, start_eagerly};
 
 use std::sync::Arc;
 

@@ -194,6 +194,14 @@ fn apply_note(state: &mut State, note: &Note) {
                 row.last_failure = failure.as_deref().cloned();
             });
         }
+        Note::ActivityReturned { scheduled_event_id } => {
+            activity::update(state, *scheduled_event_id, |row| {
+                row.stamp += 1;
+                row.started_time = 0;
+                row.request_id.clear();
+                row.started_identity.clear();
+            });
+        }
         Note::ActivityReady { scheduled_event_id } => {
             activity::update(state, *scheduled_event_id, |row| row.ready = true);
         }

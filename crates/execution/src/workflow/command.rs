@@ -70,6 +70,14 @@ pub struct StartActivityTask {
     pub poll: wf::PollActivityTaskQueueRequest,
 }
 
+/// A task that was started for a poller which left before it got it: nobody runs it.
+#[derive(Clone, Debug)]
+pub struct ReturnActivityTask {
+    pub scheduled_event_id: i64,
+    /// Of the start that is undone.
+    pub request_id: String,
+}
+
 /// Which activity a worker's answer is for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ActivityTarget {
@@ -114,6 +122,7 @@ pub enum Command {
     CompleteWorkflowTask(Box<CompleteWorkflowTask>),
     FailWorkflowTask(Box<FailWorkflowTask>),
     StartActivityTask(Box<StartActivityTask>),
+    ReturnActivityTask(Box<ReturnActivityTask>),
     CompleteActivity(Box<CompleteActivity>),
     FailActivity(Box<FailActivity>),
     CancelActivity(Box<CancelActivity>),

@@ -102,6 +102,10 @@ pub enum Note {
         scheduled_time: u64,
         failure: Option<Box<Failure>>,
     },
+    /// The poller it was started for never got it: as if it had not been started.
+    ActivityReturned {
+        scheduled_event_id: i64,
+    },
     /// The time of the next attempt has come.
     ActivityReady {
         scheduled_event_id: i64,

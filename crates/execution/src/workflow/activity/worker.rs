@@ -13,7 +13,7 @@ use temporalio_protos::temporal::api::history::v1::{
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::super::command::{
-    ActivityTarget, CancelActivity, CompleteActivity, FailActivity, Heartbeat, StartActivityTask,
+    ActivityTarget, CancelActivity, CompleteActivity, FailActivity, Heartbeat, ReturnActivityTask, StartActivityTask,
 };
 use super::super::decision::{ActivityStarted, ActivityTaskStarted};
 use super::super::state::time;
@@ -39,6 +39,16 @@ pub(crate) fn start(step: &mut Step<'_>, command: &StartActivityTask) -> Reply {
     }
     note_started(step, id, &command.request_id, &command.poll.identity);
     reply(&step.state, id)
+}
+
+/// The poller left before it got the task; another may have it.
+pub(crate) fn give_back(step: &mut Step<'_>, command: &ReturnActivityTask) -> Reply {
+    let id = command.scheduled_event_id;
+    let activity = step.state.activities.get(&id).filter(|_| step.state.is_running());
+    if activity.is_some_and(|activity| activity.row.started_time != 0 && activity.row.request_id == command.request_id) {
+        step.note(Note::ActivityReturned { scheduled_event_id: id });
+    }
+    Reply::Empty
 }
 
 /// The worker that completes the workflow task takes the activity with it.
