@@ -52,6 +52,9 @@ pub struct Config {
     pub fused_dispatch: bool,
     /// Compare rows with the cache after every commit; for tests and simulation.
     pub verify_rows: bool,
+    /// Only for the simulator's tests of itself: a shard goes on in a new term with what it
+    /// evaluated in an old one, committed or not.
+    pub planted_forget_fence: bool,
     /// Limits that decisions depend on.
     pub limits: Limits,
 }
@@ -81,6 +84,7 @@ impl Default for Config {
             deletions_per_batch_max: 64,
             fused_dispatch: true,
             verify_rows: false,
+            planted_forget_fence: false,
             limits: Limits::default(),
         }
     }

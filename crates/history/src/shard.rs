@@ -40,6 +40,7 @@ use storage::Kv;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+use cache::Cache;
 pub(crate) use input::{Answer, Ask, Input, QueryDispatch, QueryOutcome, QueryQueue};
 use leader::{Leader, Stop};
 
@@ -76,12 +77,13 @@ pub(crate) enum Link {
 pub(crate) async fn run(context: Arc<Context>, link: watch::Sender<Link>, shutdown: CancellationToken) {
     let mut role = context.group.role();
     let mut burned = None;
+    let mut planted = None;
     loop {
         let now = *role.borrow_and_update();
         let next = match now {
             Role::Leader { term, ready: true } if burned != Some(term) => {
                 burned = Some(term);
-                let stop = lead(&context, term, &link, &shutdown).await;
+                let stop = lead(&context, term, &mut planted, &link, &shutdown).await;
                 if matches!(stop, Stop::Shutdown) {
                     break;
                 }
@@ -103,11 +105,22 @@ pub(crate) async fn run(context: Arc<Context>, link: watch::Sender<Link>, shutdo
     link.send_replace(Link::Elsewhere(None));
 }
 
-async fn lead(context: &Arc<Context>, term: Term, link: &watch::Sender<Link>, shutdown: &CancellationToken) -> Stop {
+async fn lead(
+    context: &Arc<Context>,
+    term: Term,
+    planted: &mut Option<Cache>,
+    link: &watch::Sender<Link>,
+    shutdown: &CancellationToken,
+) -> Stop {
     let (inputs, queue) = mpsc::channel(context.config.inputs_max);
     link.send_replace(Link::Leading(inputs));
     tracing::info!(shard = %context.shard, %term, "leading");
-    let stop = Leader::new(Arc::clone(context), term).run(queue, shutdown).await;
+    let mut leader = Leader::new(Arc::clone(context), term);
+    if let Some(cache) = planted.take() {
+        leader.plant(cache);
+    }
+    let (stop, cache) = leader.run(queue, shutdown).await;
+    *planted = context.config.planted_forget_fence.then_some(cache);
     link.send_replace(Link::Waiting);
     match &stop {
         Stop::Shutdown => {}

@@ -28,6 +28,8 @@ pub(super) enum Proof {
 pub(super) struct Delivery {
     pub(super) run: RunKey,
     pub(super) scheduled_event_id: i64,
+    /// Of its start.
+    pub(super) request_id: String,
     pub(super) poller: oneshot::Sender<Bytes>,
     pub(super) response: Bytes,
 }

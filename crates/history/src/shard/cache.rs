@@ -122,6 +122,19 @@ impl Cache {
         }
     }
 
+    /// For [`crate::Config::planted_forget_fence`]: as if all of it were committed and applied.
+    pub(super) fn forget_term(&mut self) {
+        for entry in self.runs.values_mut() {
+            (entry.last_seq, entry.armed, entry.soft_armed) = (0, None, None);
+            for batch in &mut entry.recent {
+                batch.seq = 0;
+            }
+        }
+        for current in self.currents.values_mut() {
+            current.last_seq = 0;
+        }
+    }
+
     pub(super) fn contains(&self, run: &RunKey) -> bool {
         self.runs.contains_key(run)
     }

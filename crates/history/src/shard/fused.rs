@@ -4,7 +4,7 @@
 use api::internal::PartitionKey;
 use bytes::Bytes;
 use cluster::{ActivityReservation, PartitionOwner};
-use execution::workflow::{ActivityTaskRef, Command, Reply, StartActivityTask, Task};
+use execution::workflow::{ActivityTaskRef, Command, Reply, ReturnActivityTask, StartActivityTask, Task};
 use prost::Message;
 
 use super::batch::Delivery;
@@ -37,10 +37,11 @@ impl Leader {
     fn fuse(&mut self, draft: &mut Draft, reference: &ActivityTaskRef, task: &Task) -> Result<Option<Delivery>, Fault> {
         let (queue, _) = dispatch::describe(&draft.run, task);
         let Some(ActivityReservation { poll, deliver }) = self.reserve(&queue.partition()) else { return Ok(None) };
+        let request_id = self.context.entropy.uuid();
         let start = StartActivityTask {
             scheduled_event_id: reference.scheduled_event_id,
             stamp: reference.stamp,
-            request_id: self.context.entropy.uuid(),
+            request_id: request_id.clone(),
             poll,
         };
         let Reply::ActivityTaskStarted(started) = self.step(draft, Command::StartActivityTask(Box::new(start)))? else {
@@ -50,6 +51,7 @@ impl Leader {
         Ok(Some(Delivery {
             run: draft.run.clone(),
             scheduled_event_id: reference.scheduled_event_id,
+            request_id,
             poller: deliver,
             response,
         }))
@@ -63,11 +65,22 @@ impl Leader {
         self.context.router.local_matching()?.reserve_activity_poller(partition)
     }
 
-    /// Hands a started activity to its poller.
+    /// Hands a started activity to its poller. One that left meanwhile does not hold it up:
+    /// the start is undone and the task offered as usual.
     pub(super) fn deliver(&mut self, delivery: Delivery) {
-        let Delivery { run, scheduled_event_id, poller, response } = delivery;
-        if poller.send(response).is_err() {
-            tracing::debug!(?run, scheduled_event_id, "the poller left while its activity was committed");
+        let Delivery { run, scheduled_event_id, request_id, poller, response } = delivery;
+        if poller.send(response).is_ok() {
+            return;
+        }
+        self.begin();
+        let undone = self.draft(&run).and_then(|mut draft| {
+            let command = ReturnActivityTask { scheduled_event_id, request_id };
+            self.step(&mut draft, Command::ReturnActivityTask(Box::new(command)))?;
+            self.record(draft);
+            Ok(())
+        });
+        if undone.is_err() {
+            tracing::warn!(?run, scheduled_event_id, "an activity that nobody got is left to its timeout");
         }
     }
 }

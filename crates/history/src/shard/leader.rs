@@ -7,7 +7,7 @@
 //! It ends with the term, with a proposal that was not committed, or with a store that
 //! fails; everything it knew ends with it.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::mem;
 use std::sync::Arc;
 
@@ -87,8 +87,9 @@ pub(super) struct Leader {
     pub(super) cache: Cache,
     pub(super) timers: Timers,
     pub(super) dispatch: Dispatch,
-    pub(super) queries: HashMap<RunKey, Vec<BufferedQuery>>,
-    pub(super) waiters: HashMap<RunKey, Vec<oneshot::Sender<()>>>,
+    // Ordered, so that callers are woken in one order when a term ends.
+    pub(super) queries: BTreeMap<RunKey, Vec<BufferedQuery>>,
+    pub(super) waiters: BTreeMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(super) building: Building,
     /// The sequence number of `building`.
     pub(super) next_seq: u64,
@@ -122,8 +123,8 @@ impl Leader {
             cache: Cache::new(config.cache_runs_max, config.cache_bytes_max),
             timers: Timers::new(context.cells, config.timer_window, config.timers_max),
             dispatch: Dispatch::new(),
-            queries: HashMap::new(),
-            waiters: HashMap::new(),
+            queries: BTreeMap::new(),
+            waiters: BTreeMap::new(),
             building: Building::default(),
             next_seq: 1,
             committed_seq: 0,
@@ -143,10 +144,18 @@ impl Leader {
         }
     }
 
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: &CancellationToken) -> Stop {
+    /// See [`crate::Config::planted_forget_fence`].
+    pub(super) fn plant(&mut self, mut cache: Cache) {
+        cache.forget_term();
+        self.cache = cache;
+    }
+
+    /// The cache is returned only for [`Leader::plant`].
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: &CancellationToken) -> (Stop, Cache) {
         let stop = self.turns(&mut inputs, shutdown).await;
+        let cache = mem::replace(&mut self.cache, Cache::new(0, 0));
         self.fail(inputs);
-        stop
+        (stop, cache)
     }
 
     async fn turns(&mut self, inputs: &mut mpsc::Receiver<Input>, shutdown: &CancellationToken) -> Stop {

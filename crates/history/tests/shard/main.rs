@@ -1,5 +1,7 @@
 //! The runtime on a real single-voter group: everything but matching is the real thing.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
 mod client;
 mod matching;
 mod world;

@@ -2,11 +2,14 @@
 
 use std::time::Duration;
 
+use cluster::ActivityReservation;
+use prost::Message;
 use temporalio_protos::temporal::api::enums::v1::EventType as E;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::client::{QUEUE, complete_workflow, schedule_activity, start_timer, sticky, types};
+use crate::client::{Client, QUEUE, complete_workflow, schedule_activity, start_timer, sticky, types};
 use crate::world::World;
 
 #[test]
@@ -149,5 +152,41 @@ fn a_full_cache_keeps_what_is_not_written() {
         for number in 0..20 {
             assert_eq!(client.history(&format!("w{number}")).await.len(), 5);
         }
+    });
+}
+
+#[test]
+fn an_activity_is_handed_to_a_waiting_poller_in_the_same_commit() {
+    World::new().live(async |life| {
+        let client = &life.client;
+        client.start("w").await;
+        let task = client.poll_workflow(QUEUE).await;
+        let (deliver, delivered) = oneshot::channel();
+        life.matching.park(ActivityReservation { poll: Client::activity_poll(), deliver });
+        client.complete(&task, vec![schedule_activity("a"), schedule_activity("b")]).await.unwrap();
+        let activity = wf::PollActivityTaskQueueResponse::decode(delivered.await.unwrap()).unwrap();
+        assert_eq!(activity.activity_id, "a");
+        let other = client.poll_activity().await;
+        assert_eq!(other.activity_id, "b");
+        client.complete_activity(&activity).await.unwrap();
+        client.complete_activity(&other).await.unwrap();
+    });
+}
+
+#[test]
+fn an_activity_whose_poller_left_is_offered_again() {
+    World::new().live(async |life| {
+        let client = &life.client;
+        client.start("w").await;
+        let task = client.poll_workflow(QUEUE).await;
+        let (deliver, delivered) = oneshot::channel();
+        life.matching.park(ActivityReservation { poll: Client::activity_poll(), deliver });
+        drop(delivered);
+        let start = Instant::now();
+        client.complete(&task, vec![schedule_activity("a")]).await.unwrap();
+        let activity = client.poll_activity().await;
+        assert_eq!((activity.activity_id.as_str(), activity.attempt), ("a", 1));
+        assert!(start.elapsed() < Duration::from_secs(1), "before its timeout");
+        client.complete_activity(&activity).await.unwrap();
     });
 }
