@@ -6,6 +6,7 @@ use std::sync::OnceLock;
 use http::{Request, Response};
 use hyper::body::Incoming;
 use tonic::body::Body;
+use tonic::codec::CompressionEncoding;
 use tonic_health::ServingStatus;
 use tonic_health::pb::health_server::HealthServer;
 use tonic_health::server::{HealthReporter, HealthService};
@@ -41,7 +42,10 @@ struct Reflection {
 impl Ops {
     pub(crate) fn new() -> Self {
         let reporter = HealthReporter::new();
-        let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()));
+        // The Java SDK compresses even its health check.
+        let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
+            .accept_compressed(CompressionEncoding::Gzip)
+            .send_compressed(CompressionEncoding::Gzip);
         Self { reporter, health, reflection: OnceLock::new() }
     }
 
