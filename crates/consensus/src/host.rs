@@ -37,6 +37,8 @@ pub struct Config {
     pub log_keep_entries: u64,
     /// How often the KV is checkpointed so that the log can be purged.
     pub checkpoint_interval: Duration,
+    /// Only for the simulator's tests of itself: answers proposals before a quorum has them.
+    pub planted_ack_before_quorum: bool,
 }
 
 impl Default for Config {
@@ -48,6 +50,7 @@ impl Default for Config {
             append_bytes_max: 1 << 20,
             log_keep_entries: 5_000,
             checkpoint_interval: Duration::from_secs(10),
+            planted_ack_before_quorum: false,
         }
     }
 }
@@ -246,7 +249,7 @@ impl Inner {
             raft.runtime_config().tick(false);
         }
 
-        let pipeline = Pipeline::new();
+        let pipeline = Pipeline::new(self.config.planted_ack_before_quorum);
         let (role_tx, role) = watch::channel(Role::Follower { term: Term::default(), leader: None });
         self.spawn(watch_role(raft.clone(), store.clone(), pipeline.clone(), role_tx));
         self.spawn(pipeline.clone().run(raft.clone()));

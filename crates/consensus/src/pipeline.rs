@@ -43,6 +43,8 @@ pub(crate) struct Pipeline {
     refused: Notify,
     /// Every proposal has its answer.
     settled: Notify,
+    /// See [`crate::Config::planted_ack_before_quorum`].
+    planted_ack_before_quorum: bool,
 }
 
 #[derive(Default)]
@@ -82,8 +84,13 @@ impl State {
 }
 
 impl Pipeline {
-    pub(crate) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::default(), refused: Notify::new(), settled: Notify::new() })
+    pub(crate) fn new(planted_ack_before_quorum: bool) -> Arc<Self> {
+        Arc::new(Self {
+            state: Mutex::default(),
+            refused: Notify::new(),
+            settled: Notify::new(),
+            planted_ack_before_quorum,
+        })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -130,7 +137,15 @@ impl Pipeline {
         // first, and the core waits for the lock.
         state.in_flight.insert(seq, waiting);
         match tokio::task::unconstrained(write.into_future()).now_or_never() {
-            Some(Ok(())) => Ok(()),
+            Some(Ok(())) => {
+                if self.planted_ack_before_quorum
+                    && let Some(waiting) = state.in_flight.get_mut(&seq)
+                {
+                    let reply = std::mem::replace(&mut waiting.reply, oneshot::channel().0);
+                    drop(reply.send(Ok(Proposed { index: state.committed_index })));
+                }
+                Ok(())
+            }
             Some(Err(_)) => {
                 state.in_flight.remove(&seq);
                 Err(ProposeError::Stopped)
