@@ -24,6 +24,7 @@ mod complete;
 mod commands;
 
 mod activity;
+mod attach;
 mod buffer;
 mod close;
 mod close_command;
@@ -78,6 +79,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
         Command::Heartbeat(command) => activity::heartbeat(&mut step, *command)?,
         Command::Signal(request) => signal::signal(&mut step, *request, signal::Delay::Respected)?,
         Command::SignalSkippingDelay(request) => signal::signal(&mut step, *request, signal::Delay::Skipped)?,
+        Command::Attach(attach) => attach::attach(&mut step, *attach)?,
         Command::RequestCancel(request) => signal::request_cancel(&mut step, *request)?,
         Command::Terminate(request) => close::terminate(&mut step, *request)?,
         Command::FireTimers(fresh) => {

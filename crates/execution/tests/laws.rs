@@ -443,7 +443,7 @@ fn step() -> impl Strategy<Value = String> {
         weighted(3, &["cancel-activity a", "cancel-activity b", "cancel-activity id:a"]),
         weighted(4, &["heartbeat a details=1", "heartbeat b", "heartbeat id:a", "heartbeat a@1"]),
         weighted(8, &["signal s request=r1", "signal s request=r2", "signal s request=r3", "signal s"]),
-        weighted(1, &["signal s skipping-delay", "cancel", "cancel request=c1"]),
+        weighted(1, &["signal s skipping-delay", "attach request=j1", "cancel"]),
         weighted(10, &["wait 0s", "wait 100ms", "wait 1s", "wait 2s", "wait 5s", "wait 10s", "wait 70s"]),
         weighted(3, &["oversleep 1s", "oversleep 20s", "oversleep 10m", "fire"]),
         weighted(3, &["crash"]),

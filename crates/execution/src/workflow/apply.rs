@@ -11,7 +11,7 @@ use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskSc
 
 use super::decision::ActivityStarted;
 use super::stored;
-use super::{Change, Note, Soft, State, activity, reset_point, timer, upsert};
+use super::{Change, Note, Soft, State, activity, attach, reset_point, timer, upsert};
 use crate::policy::duration;
 
 /// Total: every change that `decide` ever returned can be applied.
@@ -50,6 +50,7 @@ fn apply_at_once(state: &mut State, attributes: &Attributes) {
         A::ActivityTaskCanceledEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
         A::TimerFiredEventAttributes(a) => timer::remove(state, a.started_event_id),
         A::WorkflowExecutionCancelRequestedEventAttributes(_) => state.core.cancel_requested = true,
+        A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => attach::remember(state, &a.attached_request_id, None),
         _ => {}
     }
 }
@@ -80,6 +81,9 @@ fn apply_workflow_event(state: &mut State, event: &HistoryEvent, attributes: &At
             close(state, event, Status::ContinuedAsNew, &a.new_execution_run_id);
         }
         A::WorkflowExecutionSignaledEventAttributes(_) => state.core.signal_count += 1,
+        A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
+            attach::remember(state, &a.attached_request_id, Some(event.event_id));
+        }
         A::UpsertWorkflowSearchAttributesEventAttributes(a) => upsert::search_attributes(state, a),
         A::WorkflowPropertiesModifiedEventAttributes(a) => upsert::memo(state, a),
         _ => {}
@@ -194,14 +198,7 @@ fn apply_note(state: &mut State, note: &Note) {
                 row.last_failure = failure.as_deref().cloned();
             });
         }
-        Note::ActivityReturned { scheduled_event_id } => {
-            activity::update(state, *scheduled_event_id, |row| {
-                row.stamp += 1;
-                row.started_time = 0;
-                row.request_id.clear();
-                row.started_identity.clear();
-            });
-        }
+        Note::ActivityReturned { scheduled_event_id } => activity_returned(state, *scheduled_event_id),
         Note::ActivityReady { scheduled_event_id } => {
             activity::update(state, *scheduled_event_id, |row| row.ready = true);
         }
@@ -223,6 +220,15 @@ fn apply_activity_started(state: &mut State, started: &ActivityStarted) {
         row.started_time = started.time;
         row.request_id.clone_from(&started.request_id);
         row.started_identity.clone_from(&started.identity);
+    });
+}
+
+fn activity_returned(state: &mut State, scheduled_event_id: i64) {
+    activity::update(state, scheduled_event_id, |row| {
+        row.stamp += 1;
+        row.started_time = 0;
+        row.request_id.clear();
+        row.started_identity.clear();
     });
 }
 
@@ -301,6 +307,7 @@ fn is_transition(attributes: &Attributes) -> bool {
             | A::WorkflowExecutionTerminatedEventAttributes(_)
             | A::WorkflowExecutionSignaledEventAttributes(_)
             | A::WorkflowExecutionCancelRequestedEventAttributes(_)
+            | A::WorkflowExecutionOptionsUpdatedEventAttributes(_)
             | A::WorkflowTaskStartedEventAttributes(_)
             | A::WorkflowTaskCompletedEventAttributes(_)
             | A::WorkflowTaskFailedEventAttributes(_)

@@ -4,6 +4,8 @@
 use base::{NamespaceId, RunId, Timestamp, WorkflowId};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
+use crate::policy::start_policy::Attach;
+
 /// Randomness the decision may need; the leader draws it before it calls `decide`.
 #[derive(Clone, Debug)]
 pub struct FreshIds {
@@ -131,6 +133,8 @@ pub enum Command {
     /// The signal of a `SignalWithStart` that found the workflow running: a delay of its
     /// first workflow task ends.
     SignalSkippingDelay(Box<wf::SignalWorkflowExecutionRequest>),
+    /// A start request joins the running run.
+    Attach(Box<Attach>),
     RequestCancel(Box<wf::RequestCancelWorkflowExecutionRequest>),
     Terminate(Box<wf::TerminateWorkflowExecutionRequest>),
     /// A wake-up: does everything whose time has come at `now`, or nothing.

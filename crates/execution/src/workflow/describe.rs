@@ -80,6 +80,11 @@ impl State {
         let created =
             RequestIdInfo { event_type: EventType::WorkflowExecutionStarted.into(), event_id: 1, buffered: false };
         info.request_id_infos.insert(self.run.request_id.clone(), created);
+        for (id, event_id) in &self.request_ids {
+            let event_type = EventType::WorkflowExecutionOptionsUpdated.into();
+            let joined = RequestIdInfo { event_type, event_id: *event_id, buffered: *event_id == 0 };
+            info.request_id_infos.insert(id.to_string(), joined);
+        }
         info
     }
 

@@ -29,6 +29,8 @@ pub enum RowKey {
     Timer(i64),
     Buffered(u64),
     SignalRequest(String),
+    /// A start request that joined.
+    RequestId(String),
 }
 
 // First byte of a row's key. Never reused.
@@ -42,6 +44,7 @@ const ACTIVITY_INPUT: u8 = 17;
 const TIMER: u8 = 18;
 const BUFFERED: u8 = 19;
 const SIGNAL_REQUEST: u8 = 20;
+const REQUEST_ID: u8 = 21;
 
 impl RowKey {
     /// The part of the persistent key below the run: ordered, and a prefix of no other.
@@ -58,6 +61,7 @@ impl RowKey {
             Self::Timer(id) => (TIMER, &id.to_be_bytes()),
             Self::Buffered(sequence) => (BUFFERED, &sequence.to_be_bytes()),
             Self::SignalRequest(id) => (SIGNAL_REQUEST, id.as_bytes()),
+            Self::RequestId(id) => (REQUEST_ID, id.as_bytes()),
         };
         [&[tag], rest].concat()
     }
@@ -78,6 +82,7 @@ impl RowKey {
             (TIMER, _) => number().map(Self::Timer),
             (BUFFERED, _) => rest.try_into().ok().map(|bytes| Self::Buffered(u64::from_be_bytes(bytes))),
             (SIGNAL_REQUEST, _) => std::str::from_utf8(rest).ok().map(|id| Self::SignalRequest(id.to_owned())),
+            (REQUEST_ID, _) => std::str::from_utf8(rest).ok().map(|id| Self::RequestId(id.to_owned())),
             _ => None,
         }
     }
@@ -127,6 +132,7 @@ impl State {
                 self.signal_requests.contains(id.as_str()).then_some(())?;
                 stored::SignalRequest { seen: true }.encode_to_vec()
             }
+            RowKey::RequestId(id) => stored::RequestId { event_id: *self.request_ids.get(id.as_str())? }.encode_to_vec(),
         };
         Some(bytes.into())
     }
@@ -159,6 +165,9 @@ impl State {
                     state.buffered.insert_mut(*sequence, Arc::new(event));
                 }
                 RowKey::SignalRequest(id) => state.signal_requests.insert_mut(id.as_str().into()),
+                RowKey::RequestId(id) => {
+                    state.request_ids.insert_mut(id.as_str().into(), stored::RequestId::decode(bytes)?.event_id);
+                }
             }
         }
         for (id, row) in activities {
@@ -210,6 +219,10 @@ fn rows_at_once(attributes: &Attributes, rows: &mut Vec<RowKey>) {
         A::ActivityTaskCanceledEventAttributes(a) => a.scheduled_event_id,
         A::TimerFiredEventAttributes(a) => {
             rows.push(RowKey::Timer(a.started_event_id));
+            return;
+        }
+        A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
+            rows.extend(Some(&a.attached_request_id).filter(|id| !id.is_empty()).cloned().map(RowKey::RequestId));
             return;
         }
         _ => return,

@@ -39,6 +39,8 @@ pub struct State {
     pub(crate) timer_ids: RedBlackTreeMapSync<Arc<str>, i64>,
     pub(crate) buffered: RedBlackTreeMapSync<u64, Arc<HistoryEvent>>,
     pub(crate) signal_requests: RedBlackTreeSetSync<Arc<str>>,
+    /// The start requests that joined, and the event that tells of each; 0 while it is buffered.
+    pub(crate) request_ids: RedBlackTreeMapSync<Arc<str>, i64>,
     /// When timers and activities want to be woken.
     pub(crate) deadlines: RedBlackTreeSetSync<(Timestamp, Due)>,
     /// The workflow task is with a worker. Lost with the leader.
@@ -87,6 +89,7 @@ impl State {
             timer_ids: RedBlackTreeMapSync::new_sync(),
             buffered: RedBlackTreeMapSync::new_sync(),
             signal_requests: RedBlackTreeSetSync::new_sync(),
+            request_ids: RedBlackTreeMapSync::new_sync(),
             deadlines: RedBlackTreeSetSync::new_sync(),
             started: None,
         }

@@ -1,6 +1,7 @@
 //! The API's messages from a scenario's words.
 
 use execution::Limits;
+use execution::policy::start_policy::Attach;
 use execution::workflow::{
     ActivityTarget, CancelActivity, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask, FreshIds,
     Heartbeat, WorkflowTaskToken,
@@ -8,7 +9,8 @@ use execution::workflow::{
 use temporalio_protos::temporal::api::command::v1 as command;
 use temporalio_protos::temporal::api::command::v1::command::Attributes;
 use temporalio_protos::temporal::api::common::v1::{
-    ActivityType, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType,
+    ActivityType, Callback, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType,
+    callback,
 };
 use temporalio_protos::temporal::api::enums::v1::{CommandType, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
@@ -161,6 +163,19 @@ pub(crate) fn signal(call: &Call) -> wf::SignalWorkflowExecutionRequest {
     }
 }
 
+/// `request=r callback=url`
+pub(crate) fn attach(call: &Call) -> Attach {
+    let callback = |url: &str| Callback {
+        variant: Some(callback::Variant::Nexus(callback::Nexus { url: url.into(), ..Default::default() })),
+        ..Default::default()
+    };
+    Attach {
+        request_id: call.text("request"),
+        completion_callbacks: call.get("callback").map(callback).into_iter().collect(),
+        links: Vec::new(),
+    }
+}
+
 /// `type=E message=m non-retryable delay=5s`, or `canceled`.
 fn failure(call: &Call) -> Failure {
     let info = if call.has("canceled") {
@@ -310,6 +325,7 @@ pub(crate) fn limit(limits: &mut Limits, call: &Call) {
             .number("history_events_suggest_continue_as_new")
             .unwrap_or(given.history_events_suggest_continue_as_new),
         pending_activities_max: call.number("pending_activities_max").unwrap_or(given.pending_activities_max),
+        request_ids_max: call.number("request_ids_max").unwrap_or(given.request_ids_max),
         signals_max: call.number("signals_max").unwrap_or(given.signals_max),
         buffered_events_max: call.number("buffered_events_max").unwrap_or(given.buffered_events_max),
         activity_failure_bytes_max: call

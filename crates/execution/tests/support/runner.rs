@@ -171,6 +171,7 @@ impl Runner {
             "heartbeat" => Command::Heartbeat(Box::new(requests::heartbeat(self.activity(call), call))),
             "signal" if call.has("skipping-delay") => Command::SignalSkippingDelay(Box::new(requests::signal(call))),
             "signal" => Command::Signal(Box::new(requests::signal(call))),
+            "attach" => Command::Attach(Box::new(requests::attach(call))),
             "cancel" => Command::RequestCancel(Box::new(wf::RequestCancelWorkflowExecutionRequest {
                 identity: "client".into(),
                 request_id: call.text("request"),
