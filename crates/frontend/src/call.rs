@@ -126,9 +126,26 @@ pub(crate) fn named(call: &Call, name: &str) -> Result<Arc<Namespace>, Error> {
     admit(call, by_name(call, name)?)
 }
 
-/// The namespace of a request with a task token that belongs to the namespace `id`.
-pub(crate) fn tokened(call: &Call, id: &str, name: &str) -> Result<Arc<Namespace>, Error> {
-    admit(call, by_token(call, id, name)?)
+/// The namespace of a request with a task token: the token's. The request may name it too;
+/// then that one must exist, whatever the token says, and be the same.
+pub(crate) fn tokened<Token>(
+    call: &Call,
+    name: &str,
+    token: Result<Token, Error>,
+    namespace_id: fn(&Token) -> &str,
+) -> Result<(Arc<Namespace>, Token), Error> {
+    check_name(call, name)?;
+    let named = if name.is_empty() { None } else { Some(by_name(call, name)?) };
+    let token = token?;
+    let id = namespace_id(&token);
+    if id.is_empty() {
+        return Err(namespace_not_set());
+    }
+    let namespace = call.backend().namespace_by_id(id).ok_or_else(|| Error::NamespaceNotFound(id.to_owned()))?;
+    if named.is_some_and(|named| named.id != namespace.id) {
+        return Err(Error::InvalidArgument("Operation requested with a token from a different namespace.".to_owned()));
+    }
+    Ok((admit(call, namespace)?, token))
 }
 
 /// The end of the way to the namespace. Authorization and rate limits belong here.
@@ -139,23 +156,13 @@ fn admit(call: &Call, namespace: Arc<Namespace>) -> Result<Arc<Namespace>, Error
 
 fn by_name(call: &Call, name: &str) -> Result<Arc<Namespace>, Error> {
     if name.is_empty() {
-        return Err(namespace_not_set());
+        // Two places of the official server find this out, each in its own words.
+        return Err(match call.name {
+            "UpdateNamespace" => namespace_not_set(),
+            _ => Error::InvalidArgument("Namespace is empty.".to_owned()),
+        });
     }
     call.backend().namespace_by_name(name).ok_or_else(|| Error::NamespaceNotFound(name.to_owned()))
-}
-
-/// The token's namespace counts; the request's may be missing or unknown, but if it is
-/// known it must be the same.
-fn by_token(call: &Call, id: &str, name: &str) -> Result<Arc<Namespace>, Error> {
-    if id.is_empty() {
-        return Err(namespace_not_set());
-    }
-    let namespace = call.backend().namespace_by_id(id).ok_or_else(|| Error::NamespaceNotFound(id.to_owned()))?;
-    let named = if name.is_empty() { None } else { call.backend().namespace_by_name(name) };
-    if named.is_some_and(|named| named.id != namespace.id) {
-        return Err(Error::InvalidArgument("Operation requested with a token from a different namespace.".to_owned()));
-    }
-    Ok(namespace)
 }
 
 pub(crate) fn namespace_not_set() -> Error {

@@ -44,13 +44,12 @@ fn task<Token: Message + Default>(
     bytes: &[u8],
     namespace_id: fn(&Token) -> &str,
 ) -> Result<Task<Token>, Error> {
-    check_name(call, name)?;
-    if bytes.is_empty() {
-        return Err(Error::InvalidArgument("Task token not set on request.".to_owned()));
-    }
-    let token =
-        Token::decode(bytes).map_err(|_| Error::InvalidArgument("Error deserializing task token.".to_owned()))?;
-    let namespace = tokened(call, namespace_id(&token), name)?;
+    let token = if bytes.is_empty() {
+        Err(Error::InvalidArgument("Task token not set on request.".to_owned()))
+    } else {
+        Token::decode(bytes).map_err(|_| Error::InvalidArgument("Error deserializing task token.".to_owned()))
+    };
+    let (namespace, token) = tokened(call, name, token, namespace_id)?;
     Ok(Task { namespace, token })
 }
 

@@ -56,8 +56,11 @@ fn parse(text: &str) -> Result<Version<'_>, String> {
     let text = text.split_once('+').map_or(text, |(version, _build)| version);
     let (numbers, pre) = text.split_once('-').unwrap_or((text, ""));
     let mut parts = numbers.splitn(3, '.');
+    if numbers.split('.').count() < 3 {
+        return Err("No Major.Minor.Patch elements found".to_owned());
+    }
     let mut number = |what: &str| {
-        let part = parts.next().ok_or_else(|| "No Major.Minor.Patch elements found".to_owned())?;
+        let part = parts.next().expect("three parts");
         if part.is_empty() || !part.bytes().all(|byte| byte.is_ascii_digit()) {
             return Err(format!("Invalid character(s) found in {what} number {part:?}"));
         }
@@ -87,8 +90,11 @@ fn in_range(version: &Version<'_>, range: &str) -> Result<bool, String> {
     Ok(fits)
 }
 
+/// Whether the order of our version and the bound satisfies an operator.
+type Test = fn(Ordering) -> bool;
+
 fn holds(version: &Version<'_>, comparison: &str) -> Result<bool, String> {
-    let operators: [(&str, fn(Ordering) -> bool); 9] = [
+    let operators: [(&str, Test); 9] = [
         (">=", Ordering::is_ge),
         ("<=", Ordering::is_le),
         ("!=", Ordering::is_ne),

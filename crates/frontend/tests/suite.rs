@@ -1,5 +1,6 @@
 //! The frontend from outside: in process and over HTTP/2, before a fake cluster.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![expect(deprecated, reason = "old clients still send what is deprecated")]
 
 #[path = "suite/answers.rs"]

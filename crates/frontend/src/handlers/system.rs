@@ -2,7 +2,6 @@
 
 use api::Error;
 use bytes::Bytes;
-use temporalio_protos::temporal::api::version::v1::{ReleaseInfo, VersionInfo};
 use temporalio_protos::temporal::api::workflowservice::v1::{
     GetClusterInfoRequest, GetClusterInfoResponse, GetSystemInfoRequest, GetSystemInfoResponse,
 };
@@ -27,10 +26,8 @@ pub(super) async fn get_cluster_info(call: Call, (): (), _: GetClusterInfoReques
         supported_clients: pairs.collect(),
         server_version: SERVER_VERSION.to_owned(),
         cluster_id: config.cluster_id.clone(),
-        version_info: Some(VersionInfo {
-            current: Some(ReleaseInfo { version: SERVER_VERSION.to_owned(), ..ReleaseInfo::default() }),
-            ..VersionInfo::default()
-        }),
+        // Nobody looks for newer releases, so there is nothing to recommend.
+        version_info: None,
         cluster_name: config.cluster_name.clone(),
         history_shard_count: i32::try_from(call.backend().shard_count()).unwrap_or(i32::MAX),
         persistence_store: config.persistence_store.clone(),

@@ -109,8 +109,8 @@ async fn prepare(client: &Client) {
         [("RegisterNamespace", register.encode_to_vec()), ("UpdateNamespace", deprecate.encode_to_vec())]
     {
         let path = format!("/{WORKFLOW_SERVICE}/{name}");
-        let answer = client.call(&path, &HeaderMap::new(), body.into(), Some(Duration::from_secs(10))).await;
-        println!("{name}: {}", shown(&answer));
+        // The namespace is there already when this server was recorded from before.
+        let _ = client.call(&path, &HeaderMap::new(), body.into(), Some(Duration::from_secs(10))).await;
     }
     tokio::time::sleep(REGISTRY_REFRESH).await;
 }

@@ -107,6 +107,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(polls());
     cases.extend(namespaces());
     cases.extend(clients());
+    cases.extend(nowhere());
     cases
 }
 
@@ -374,6 +375,8 @@ fn tasks() -> Vec<Case> {
         ("a token of an unknown namespace", name(), foreign_token()),
         ("a token without a namespace", name(), vec![0x12, 1, b'w']),
         ("a long namespace and no token", long(), Vec::new()),
+        ("an unknown namespace and a broken token", "nobody".to_owned(), vec![0xff; 7]),
+        ("an unknown namespace and a token of another", "nobody".to_owned(), foreign_token()),
     ] {
         macro_rules! with_token {
             ($($rpc:literal $request:ident),*) => {$(
@@ -554,4 +557,35 @@ fn clients() -> Vec<Case> {
             &[("client-name", "temporal-go"), ("client-version", "2.0.0")],
         ),
     ]
+}
+
+/// Requests without a namespace.
+fn nowhere() -> Vec<Case> {
+    let mut cases = Vec::new();
+    macro_rules! nowhere {
+        ($($rpc:literal $request:ident),* $(,)?) => {$(
+            cases.push(case($rpc, "nothing at all", $request::default()));
+        )*};
+    }
+    nowhere!(
+        "UpdateNamespace" UpdateNamespaceRequest,
+        "SignalWithStartWorkflowExecution" SignalWithStartWorkflowExecutionRequest,
+        "SignalWorkflowExecution" SignalWorkflowExecutionRequest,
+        "RequestCancelWorkflowExecution" RequestCancelWorkflowExecutionRequest,
+        "TerminateWorkflowExecution" TerminateWorkflowExecutionRequest,
+        "DescribeWorkflowExecution" DescribeWorkflowExecutionRequest,
+        "GetWorkflowExecutionHistory" GetWorkflowExecutionHistoryRequest,
+        "GetWorkflowExecutionHistoryReverse" GetWorkflowExecutionHistoryReverseRequest,
+        "QueryWorkflow" QueryWorkflowRequest,
+        "ResetStickyTaskQueue" ResetStickyTaskQueueRequest,
+        "PollWorkflowTaskQueue" PollWorkflowTaskQueueRequest,
+        "PollActivityTaskQueue" PollActivityTaskQueueRequest,
+        "RespondActivityTaskCompletedById" RespondActivityTaskCompletedByIdRequest,
+        "RecordActivityTaskHeartbeatById" RecordActivityTaskHeartbeatByIdRequest,
+        "DescribeTaskQueue" DescribeTaskQueueRequest,
+        "ShutdownWorker" ShutdownWorkerRequest,
+        "RecordWorkerHeartbeat" RecordWorkerHeartbeatRequest,
+        "ListNamespaces" ListNamespacesRequest,
+    );
+    cases
 }
