@@ -448,6 +448,8 @@ fn step() -> impl Strategy<Value = String> {
         weighted(3, &["oversleep 1s", "oversleep 20s", "oversleep 10m", "fire"]),
         weighted(3, &["crash"]),
         weighted(1, &["clear-sticky", "terminate", "wait 1h"]),
+        weighted(1, &["return-activity a request=same", "return-activity b request=same"]),
+        weighted(2, &["poll-activity a request=same", "poll-activity b request=same"]),
         weighted(2, &["follow"]),
     ])
 }

@@ -5,15 +5,12 @@ use temporalio_protos::temporal::api::common::v1::Payloads;
 use temporalio_protos::temporal::api::enums::v1::TimeoutType;
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_protos::temporal::api::failure::v1::{
-    ApplicationFailureInfo, Failure, ServerFailureInfo, TerminatedFailureInfo, TimeoutFailureInfo,
+    ApplicationFailureInfo, Failure, ServerFailureInfo, TimeoutFailureInfo,
 };
 
 pub const RETRY_WOULD_EXCEED_SCHEDULE_TO_CLOSE: &str =
     "Not enough time to schedule next retry before activity ScheduleToClose timeout, giving up retrying";
 pub const FAILURE_EXCEEDS_LIMIT: &str = "Failure exceeds size limit.";
-pub const RESULT_EXCEEDS_LIMIT: &str = "Complete result exceeds size limit.";
-pub const CANCEL_DETAILS_EXCEED_LIMIT: &str = "Cancel details exceed size limit.";
-pub const HEARTBEAT_EXCEEDS_LIMIT: &str = "Heartbeat details exceed size limit.";
 pub const HISTORY_SIZE_EXCEEDS_LIMIT: &str = "Workflow history size exceeds limit.";
 pub const HISTORY_COUNT_EXCEEDS_LIMIT: &str = "Workflow history count exceeds limit.";
 
@@ -101,16 +98,6 @@ pub fn server(message: impl Into<String>, retryable: Retryable) -> Failure {
 pub enum Retryable {
     Yes,
     No,
-}
-
-#[must_use]
-pub fn terminated(message: impl Into<String>) -> Failure {
-    Failure {
-        message: message.into(),
-        source: SOURCE_SERVER.into(),
-        failure_info: Some(FailureInfo::TerminatedFailureInfo(TerminatedFailureInfo::default())),
-        ..Failure::default()
-    }
 }
 
 /// What of a retryable failure is kept between attempts: all of it, or, when it is larger

@@ -6,8 +6,8 @@ use std::time::Duration;
 use base::{RunId, Timestamp};
 use execution::Rejection;
 use execution::workflow::{
-    ActivityTarget, ActivityTaskStarted, Change, Command, Decision, FreshIds, NewRun, Note, Reply, Start,
-    StartActivityTask, StartWorkflowTask, State, Task, WorkflowTaskStarted, WorkflowTaskToken,
+    ActivityTarget, ActivityTaskStarted, Change, Command, Decision, FreshIds, NewRun, Note, Reply, ReturnActivityTask,
+    Start, StartActivityTask, StartWorkflowTask, State, Task, WorkflowTaskStarted, WorkflowTaskToken,
 };
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{TaskQueueKind, WorkflowExecutionStatus};
@@ -161,6 +161,13 @@ impl Runner {
             ))),
             "fail" => Command::FailWorkflowTask(Box::new(requests::fail_task(self.workflow_token(call), call))),
             "poll-activity" => Command::StartActivityTask(Box::new(self.poll_activity(call))),
+            "return-activity" => {
+                let started = self.poll_activity(call);
+                Command::ReturnActivityTask(Box::new(ReturnActivityTask {
+                    scheduled_event_id: started.scheduled_event_id,
+                    request_id: started.request_id,
+                }))
+            }
             "complete-activity" => {
                 Command::CompleteActivity(Box::new(requests::complete_activity(self.activity(call), call)))
             }

@@ -2,7 +2,7 @@
 
 use prost_types::Duration as Proto;
 use temporalio_protos::temporal::api::failure::v1::{
-    ApplicationFailureInfo, CanceledFailureInfo, ChildWorkflowExecutionFailureInfo,
+    ApplicationFailureInfo, CanceledFailureInfo, ChildWorkflowExecutionFailureInfo, TerminatedFailureInfo,
 };
 
 use super::*;
@@ -175,7 +175,10 @@ fn the_kind_of_failure_decides_first() {
         failure_info: Some(FailureInfo::ApplicationFailureInfo(final_one)),
         ..Default::default()
     }));
-    assert!(!retryable(&failure::terminated("x")));
+    assert!(!retryable(&Failure {
+        failure_info: Some(FailureInfo::TerminatedFailureInfo(TerminatedFailureInfo::default())),
+        ..Default::default()
+    }));
     assert!(!retryable(&Failure {
         failure_info: Some(FailureInfo::CanceledFailureInfo(CanceledFailureInfo::default())),
         ..Default::default()
