@@ -32,9 +32,9 @@ pub(crate) fn system() -> get_system_info_response::Capabilities {
         encoded_failure_attributes: true,
         // Without it SDKs would forget which of their own flags a run was made with.
         sdk_metadata: true,
+        upsert_memo: true,
+        eager_workflow_start: true,
         supports_schedules: false,
-        upsert_memo: false,
-        eager_workflow_start: false,
         build_id_based_versioning: false,
         count_group_by_execution_status: false,
         nexus: false,
@@ -43,9 +43,15 @@ pub(crate) fn system() -> get_system_info_response::Capabilities {
     }
 }
 
-/// Nothing of the list is built yet.
+/// The same in every namespace. What is not named is not built.
 pub(crate) fn namespace() -> namespace_info::Capabilities {
-    namespace_info::Capabilities::default()
+    namespace_info::Capabilities {
+        eager_workflow_start: true,
+        // `ShutdownWorker` ends the worker's polls on every node, so that no task is given
+        // to a poll whose worker has hung up.
+        worker_poll_complete_on_shutdown: true,
+        ..namespace_info::Capabilities::default()
+    }
 }
 
 /// SDKs check payloads against these before they send them.

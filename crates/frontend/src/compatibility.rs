@@ -30,8 +30,8 @@ pub const TABLE: &[Row] = &[
     (
         "StartWorkflowExecution",
         State::Partial,
-        "No eager start, completion callbacks, versioning override or time skipping. Custom search attributes are \
-         stored without being registered.",
+        "No completion callbacks, versioning override or time skipping. Custom search attributes are stored \
+         without being registered.",
     ),
     ("SignalWithStartWorkflowExecution", State::Partial, "As StartWorkflowExecution."),
     ("SignalWorkflowExecution", State::Complete, ""),
@@ -46,7 +46,8 @@ pub const TABLE: &[Row] = &[
     (
         "RespondWorkflowTaskCompleted",
         State::Partial,
-        "Commands for activities, timers, markers, and for completing, failing and cancelling the workflow.",
+        "Commands for activities, timers, markers, memo, search attributes, and for completing, failing, cancelling \
+         and continuing as new; none for children, other workflows and Nexus. No updates.",
     ),
     ("RespondWorkflowTaskFailed", State::Complete, ""),
     ("PollActivityTaskQueue", State::Partial, "No worker versioning, no rate limits."),

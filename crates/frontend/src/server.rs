@@ -86,6 +86,8 @@ pub(crate) async fn serve(
         }
     }
     drop(listener);
+    // Parked polls would last longer than anybody wants to wait.
+    service.drain().await;
     tasks.tracker.close();
     if tokio::time::timeout(config.shutdown_grace, tasks.tracker.wait()).await.is_err() {
         tracing::info!("calls are still running, they are cut off");

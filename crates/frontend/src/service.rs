@@ -49,7 +49,7 @@ impl Service {
         }
     }
 
-    /// Serves gRPC on the listener until `shutdown`, then lets calls finish for
+    /// Serves gRPC on the listener until `shutdown`, then drains and lets calls finish for
     /// [`Config::shutdown_grace`].
     ///
     /// # Errors

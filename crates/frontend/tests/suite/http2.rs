@@ -144,7 +144,6 @@ async fn shutdown_waits_for_calls_that_end_and_cuts_off_the_rest() {
         while fake.matching.lock().unwrap().is_empty() {
             tokio::task::yield_now().await;
         }
-        running.service.drain().await;
         running.shutdown.cancel();
     };
     let (answer, ()) = tokio::join!(ask(&running.client, "PollActivityTaskQueue", &poll), parked);
