@@ -39,7 +39,7 @@ use script::Call;
 use world::World;
 
 /// Enough of them in CI; raise it with `PROPTEST_CASES` for a deep run.
-const CASES: u32 = 400;
+const CASES: u32 = 800;
 const STEPS_MAX: usize = 60;
 /// A run that wants to be woken more often than this in one wait is spinning.
 const WAKE_UPS_MAX: usize = 5000;
@@ -472,7 +472,7 @@ fn completion() -> impl Strategy<Value = String> {
     })
 }
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 23] = [
     "activity id=a start-to-close=5s",
     "activity id=a start-to-close=5s retry=attempts:2,initial:1s",
     "activity id=a schedule-to-close=12s heartbeat=2s",
@@ -480,7 +480,10 @@ const COMMANDS: [&str; 20] = [
     "activity id=b schedule-to-close=20s start-to-close=3s retry=initial:2s,coefficient:1",
     "activity id=c start-to-close=5s",
     "cancel-activity scheduled=5",
+    "cancel-activity scheduled=5",
     "cancel-activity scheduled=6",
+    "cancel-activity scheduled=7",
+    "cancel-activity scheduled=8",
     "cancel-activity scheduled=11",
     "timer id=t after=3s",
     "timer id=t after=3s",
