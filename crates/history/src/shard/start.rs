@@ -37,9 +37,12 @@ impl Leader {
         let current = self.current_run(&workflow)?;
         match decide_start(current.as_ref(), &request).map_err(rejected)? {
             StartDecision::ReturnExisting { run_id, started } => self.existing(caller, &workflow, &run_id, started),
-            // What `on_conflict_options` would attach needs an event of its own, which the
-            // core does not write yet.
-            StartDecision::UseExisting { run_id, .. } => self.existing(caller, &workflow, &run_id, false),
+            StartDecision::UseExisting { run_id, attach } => {
+                if let Some(attach) = attach {
+                    self.command(&workflow.run(&run_id), Command::Attach(Box::new(attach)))?;
+                }
+                self.existing(caller, &workflow, &run_id, false)
+            }
             StartDecision::CreateNew => self.begin_and_answer(caller, &workflow, current, None, request),
             StartDecision::TerminateThenCreate { run_id } => {
                 self.begin_and_answer(caller, &workflow, current, Some(run_id), request)
@@ -220,7 +223,7 @@ impl Leader {
             run_id,
             first_execution_run_id: state.first_execution_run_id().to_owned(),
             start_request_id: state.start_request_id().to_owned(),
-            attached_request_ids: Vec::new(),
+            attached_request_ids: state.attached_request_ids().map(ToOwned::to_owned).collect(),
             status: state.status(),
         }))
     }

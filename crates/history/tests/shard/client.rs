@@ -143,11 +143,29 @@ impl Client {
         }
     }
 
+    /// A poll that may fail while a shard has no leader; its task comes again.
+    pub(crate) async fn try_poll_workflow(&self, queue: &str) -> Result<wf::PollWorkflowTaskQueueResponse, Error> {
+        loop {
+            let task = self.matching.take(queue, TaskKind::Workflow.into()).await;
+            if let Some(started) = self.try_start_workflow_task(queue, task).await? {
+                return Ok(started);
+            }
+        }
+    }
+
     pub(crate) async fn start_workflow_task(
         &self,
         queue: &str,
         task: TaskRef,
     ) -> Option<wf::PollWorkflowTaskQueueResponse> {
+        self.try_start_workflow_task(queue, task).await.unwrap()
+    }
+
+    async fn try_start_workflow_task(
+        &self,
+        queue: &str,
+        task: TaskRef,
+    ) -> Result<Option<wf::PollWorkflowTaskQueueResponse>, Error> {
         let workflow_id = task.workflow_id.clone();
         let kind = if task.normal_queue.is_empty() { TaskQueueKind::Normal } else { TaskQueueKind::Sticky };
         let poll = wf::PollWorkflowTaskQueueRequest {
@@ -161,8 +179,8 @@ impl Client {
             ..Default::default()
         };
         let request = StartWorkflowTask { task: Some(task), request_id: self.entropy.uuid(), poll: Some(poll) };
-        let response = self.raw(&workflow_id, Request::StartWorkflowTask(request)).await.unwrap();
-        (!response.task_gone).then(|| wf::PollWorkflowTaskQueueResponse::decode(response.body).unwrap())
+        let response = self.raw(&workflow_id, Request::StartWorkflowTask(request)).await?;
+        Ok((!response.task_gone).then(|| wf::PollWorkflowTaskQueueResponse::decode(response.body).unwrap()))
     }
 
     pub(crate) async fn complete(

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::{Clock, Entropy, NodeId, SeededEntropy, TcpNet, Timestamp};
 use cluster::{Member, Node};
+use consensus::Role;
 use history::{Config, Handle, Service};
 use storage::{Kv, MemoryDisk, MemoryKv, Wal, WalConfig};
 use tokio::task::JoinSet;
@@ -31,6 +32,8 @@ impl Clock for TestClock {
 
 /// What outlives a crash.
 pub(crate) struct World {
+    pub(crate) node: NodeId,
+    pub(crate) members: Vec<Member>,
     disk: MemoryDisk,
     pub(crate) kv: MemoryKv,
     entropy: Arc<SeededEntropy>,
@@ -44,7 +47,7 @@ pub(crate) struct Life {
     pub(crate) client: Client,
     pub(crate) matching: Arc<FakeMatching>,
     pub(crate) kv: MemoryKv,
-    _node: Node,
+    node: Node,
     _handle: Handle,
     _tasks: JoinSet<()>,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Life {
 impl World {
     pub(crate) fn new() -> Self {
         Self {
+            node: NodeId(1),
+            members: vec![Member { id: NodeId(1), peer_address: String::new() }],
             disk: MemoryDisk::new(),
             kv: MemoryKv::new(),
             entropy: Arc::new(SeededEntropy::new(7)),
@@ -66,7 +71,7 @@ impl World {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().start_paused(true).build().unwrap();
         let result = runtime.block_on(async {
             let clock = Arc::new(TestClock { origin: *self.now.lock().unwrap(), start: tokio::time::Instant::now() });
-            let life = self.start(Arc::clone(&clock)).await;
+            let life = self.start(clock.clone(), Arc::default()).await;
             let result = tokio::time::timeout(Duration::from_secs(40 * 24 * 3600), script(&life)).await;
             *self.now.lock().unwrap() = clock.now();
             self.disk.power_cut(&mut || self.entropy.next_u64());
@@ -77,7 +82,8 @@ impl World {
         result
     }
 
-    async fn start(&self, clock: Arc<TestClock>) -> Life {
+    /// The clock is the test's own, or the machine's for nodes that talk to each other.
+    pub(crate) async fn start(&self, clock: Arc<dyn Clock>, matching: Arc<FakeMatching>) -> Life {
         let wal_config = WalConfig { segment_bytes: 1 << 20, ..WalConfig::default() };
         let wal = Wal::open(Arc::new(self.disk.clone()), wal_config).unwrap();
         let mut tasks = JoinSet::new();
@@ -85,9 +91,9 @@ impl World {
         tasks.spawn(async move { writer.run_writer().await });
         let kv: Arc<dyn Kv> = Arc::new(self.kv.clone());
         let config = cluster::Config {
-            node: NodeId(1),
+            node: self.node,
             cluster_id: "test".into(),
-            members: vec![Member { id: NodeId(1), peer_address: String::new() }],
+            members: self.members.clone(),
             shards: 2,
             consensus: consensus::Config::default(),
             namespaces: vec!["default".into()],
@@ -111,12 +117,19 @@ impl World {
         )
         .unwrap();
         let handle = service.handle();
-        let matching = Arc::new(FakeMatching::default());
         router.serve_history(Arc::new(handle.clone()));
         router.serve_matching(matching.clone());
         tasks.spawn(service.run(CancellationToken::new()));
         let namespace = node.namespaces().by_name("default").unwrap();
         let client = Client::new(router, matching.clone(), namespace.id.as_str().to_owned(), entropy);
-        Life { client, matching, kv: self.kv.clone(), _node: node, _handle: handle, _tasks: tasks }
+        Life { client, matching, kv: self.kv.clone(), node, _handle: handle, _tasks: tasks }
+    }
+}
+
+impl Life {
+    /// How many shards this node leads.
+    pub(crate) fn leads(&self) -> usize {
+        let roles = self.node.groups().into_iter().map(|(_, group)| group.status().role);
+        roles.filter(|role| matches!(role, Role::Leader { ready: true, .. })).count()
     }
 }
