@@ -35,7 +35,8 @@ const STATUS: &str = "/perpetuo.admin.v1.AdminService/GetStatus";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub(crate) async fn listen(address: &str) -> anyhow::Result<Incoming> {
-    let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+    let listener =
+        tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
     Ok(Incoming::from(listener).with_nodelay(Some(true)))
 }
 
@@ -61,7 +62,8 @@ impl Admin {
             .ok_or_else(|| Status::not_found(format!("Namespace {} is not found.", request.namespace)))?;
         let cell = cell_of(namespace.id.as_str(), &request.workflow_id);
         let shard = self.node.router().shard_of(cell);
-        let mut located = proto::LocateWorkflowResponse { cell: cell.index().into(), shard: shard.0, ..Default::default() };
+        let mut located =
+            proto::LocateWorkflowResponse { cell: cell.index().into(), shard: shard.0, ..Default::default() };
         if let Some((_, group)) = self.node.groups().into_iter().find(|(id, _)| *id == shard) {
             (located.leader, located.term) = self.leader_and_term(*group.role().borrow());
         }
@@ -94,7 +96,9 @@ impl Admin {
     fn leader_and_term(&self, role: Role) -> (u64, u64) {
         match role {
             Role::Leader { term, .. } => (self.node.router().this_node().0, term.0),
-            Role::Follower { term, leader } | Role::Learner { term, leader } => (leader.map_or(0, |node| node.0), term.0),
+            Role::Follower { term, leader } | Role::Learner { term, leader } => {
+                (leader.map_or(0, |node| node.0), term.0)
+            }
             Role::Candidate { term } => (0, term.0),
             Role::Stopped => (0, 0),
         }
@@ -195,7 +199,11 @@ pub(crate) async fn of(args: OfArgs) -> anyhow::Result<()> {
 }
 
 /// Asks one node where a workflow lives.
-pub(crate) async fn locate(address: &str, namespace: &str, workflow_id: &str) -> anyhow::Result<proto::LocateWorkflowResponse> {
+pub(crate) async fn locate(
+    address: &str,
+    namespace: &str,
+    workflow_id: &str,
+) -> anyhow::Result<proto::LocateWorkflowResponse> {
     let client = Client::lazy(address)?;
     let request = proto::LocateWorkflowRequest { namespace: namespace.to_owned(), workflow_id: workflow_id.to_owned() };
     client.call(LOCATE, request, CALL_TIMEOUT).await.map_err(|status| explain(&status, address))

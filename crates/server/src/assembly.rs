@@ -145,11 +145,13 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         namespace_retention: options.namespace_retention,
     };
     let (clock, entropy) = (seams.clock, seams.entropy);
-    let node = Node::start(config, seams.net, Arc::clone(&clock), Arc::clone(&entropy), wal.clone(), Arc::clone(&seams.kv))
-        .await
-        .context("cannot start the node")?;
+    let node =
+        Node::start(config, seams.net, Arc::clone(&clock), Arc::clone(&entropy), wal.clone(), Arc::clone(&seams.kv))
+            .await
+            .context("cannot start the node")?;
     let router = node.router();
-    let matching = matching::Service::new(options.matching, Arc::new(router.clone()), Arc::clone(&clock), Arc::clone(&entropy));
+    let matching =
+        matching::Service::new(options.matching, Arc::new(router.clone()), Arc::clone(&clock), Arc::clone(&entropy));
     router.serve_matching(Arc::new(matching.handle()));
     tasks.spawn(matching.run(stop.child_token()));
     let shards = node.groups().into_iter().filter_map(|(shard, group)| {
@@ -190,7 +192,11 @@ impl Running {
     }
 
     /// Serves the public API until `stop`, then ends polls and waits for what is in flight.
-    pub fn serve(&self, listener: Box<dyn Listener>, stop: CancellationToken) -> impl Future<Output = anyhow::Result<()>> + Send + 'static + use<> {
+    pub fn serve(
+        &self,
+        listener: Box<dyn Listener>,
+        stop: CancellationToken,
+    ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static + use<> {
         let frontend = self.frontend.clone();
         async move { frontend.serve(listener, stop).await.context("the gRPC listener failed") }
     }

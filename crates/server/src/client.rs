@@ -39,7 +39,8 @@ impl Client {
         let mut grpc = self.grpc.clone();
         grpc.ready().await.map_err(|error| Status::unavailable(format!("cannot connect: {error}")))?;
         let call = grpc.unary(request, path, ProstCodec::<Req, Res>::default());
-        let response = tokio::time::timeout(timeout, call).await.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
+        let response =
+            tokio::time::timeout(timeout, call).await.map_err(|_| Status::deadline_exceeded("no answer in time"))?;
         Ok(response?.into_inner())
     }
 

@@ -61,7 +61,13 @@ const STOP_MAX: Duration = Duration::from_secs(5);
 
 impl LocalCluster {
     /// Starts the processes and waits until every shard has a leader.
-    pub(crate) async fn start(dir: &Path, nodes: u8, first_port: u16, shards: u32, log_level: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(
+        dir: &Path,
+        nodes: u8,
+        first_port: u16,
+        shards: u32,
+        log_level: &str,
+    ) -> anyhow::Result<Self> {
         let mut description = Description::default();
         for index in 0..nodes {
             let id = u64::from(index) + 1;
@@ -78,7 +84,8 @@ impl LocalCluster {
                 log: dir.join(format!("node-{id}.log")),
             });
         }
-        let members: Vec<_> = description.nodes.iter().map(|node| format!("{}={}", node.id, node.peer_address)).collect();
+        let members: Vec<_> =
+            description.nodes.iter().map(|node| format!("{}={}", node.id, node.peer_address)).collect();
         let mut children = Vec::new();
         for node in &mut description.nodes {
             let child = spawn(dir, node, &members, shards, log_level)?;
@@ -160,7 +167,8 @@ impl LocalCluster {
         }
         let Some(Ok(id)) = waits.join_next().await else { return std::future::pending().await };
         let index = self.description.nodes.iter().position(|node| node.id == id).unwrap_or(0);
-        let status = self.children[index].wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+        let status =
+            self.children[index].wait().await.map_or_else(|error| error.to_string(), |status| status.to_string());
         (id, status)
     }
 }
@@ -171,7 +179,11 @@ fn is_zombie(pid: u32) -> bool {
 }
 
 fn spawn(dir: &Path, node: &NodeInfo, members: &[String], shards: u32, log_level: &str) -> anyhow::Result<Child> {
-    let log = File::options().create(true).append(true).open(&node.log).with_context(|| format!("cannot write {}", node.log.display()))?;
+    let log = File::options()
+        .create(true)
+        .append(true)
+        .open(&node.log)
+        .with_context(|| format!("cannot write {}", node.log.display()))?;
     let binary = std::env::current_exe().context("cannot find this program's own path")?;
     Command::new(binary)
         .args(["server", "run", "--node-id", &node.id.to_string(), "--log-level", log_level])
@@ -233,7 +245,10 @@ fn write_description(dir: &Path, description: &Description) -> anyhow::Result<()
 }
 
 fn banner(dir: &Path, description: &Description, shards: u32) {
-    output::line(&format!("A cluster of {} nodes, {shards} shards, every shard on every node.", description.nodes.len()));
+    output::line(&format!(
+        "A cluster of {} nodes, {shards} shards, every shard on every node.",
+        description.nodes.len()
+    ));
     output::line("");
     for node in &description.nodes {
         output::line(&format!(
@@ -248,7 +263,10 @@ fn banner(dir: &Path, description: &Description, shards: u32) {
     output::line("");
     output::line("Connect to any of them. Kill one (kill -9 PID): its shards are led by another within two seconds.");
     if let Some(node) = description.nodes.first() {
-        output::line(&format!("Who leads a workflow: perpetuo shard of --workflow-id ID --admin-address {}", node.admin_address));
+        output::line(&format!(
+            "Who leads a workflow: perpetuo shard of --workflow-id ID --admin-address {}",
+            node.admin_address
+        ));
     }
     output::line(&format!("Data: {}. Ctrl-C ends all nodes.", dir.display()));
 }

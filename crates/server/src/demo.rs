@@ -71,7 +71,11 @@ async fn story(cluster: &mut LocalCluster) -> anyhow::Result<()> {
     let events = history(&anywhere, &run_id).await?;
     output::line("");
     for event in &events {
-        output::line(&format!("  {:>3}  {}", event.event_id, event.event_type().as_str_name().trim_start_matches("EVENT_TYPE_")));
+        output::line(&format!(
+            "  {:>3}  {}",
+            event.event_id,
+            event.event_type().as_str_name().trim_start_matches("EVENT_TYPE_")
+        ));
     }
     verify(&events)?;
     output::line("");
@@ -98,7 +102,8 @@ async fn start(anywhere: &Anywhere) -> anyhow::Result<String> {
         request_id: "demo-start".to_owned(),
         ..Default::default()
     };
-    let started: wf::StartWorkflowExecutionResponse = anywhere.call("StartWorkflowExecution", request, STEP_MAX).await?;
+    let started: wf::StartWorkflowExecutionResponse =
+        anywhere.call("StartWorkflowExecution", request, STEP_MAX).await?;
     Ok(started.run_id)
 }
 

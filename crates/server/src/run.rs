@@ -81,7 +81,10 @@ fn parse_member(text: &str) -> anyhow::Result<(NodeId, String)> {
 }
 
 pub(crate) async fn listen(address: &str) -> anyhow::Result<Box<dyn Listener>> {
-    TcpNet.listen(address).await.with_context(|| format!("cannot listen on {address} (is another server running there?)"))
+    TcpNet
+        .listen(address)
+        .await
+        .with_context(|| format!("cannot listen on {address} (is another server running there?)"))
 }
 
 /// Serves until SIGTERM or Ctrl-C, then drains: polls end, leaders move, everything

@@ -148,7 +148,9 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
 }
 
 fn check(args: &Args) -> anyhow::Result<()> {
-    for (flag, values) in [("--search-attribute", &args.search_attribute), ("--dynamic-config-value", &args.dynamic_config_value)] {
+    for (flag, values) in
+        [("--search-attribute", &args.search_attribute), ("--dynamic-config-value", &args.dynamic_config_value)]
+    {
         for value in values {
             if !value.contains('=') {
                 bail!("{flag} {value:?}: expected KEY=VALUE");
@@ -174,12 +176,18 @@ fn banner(address: &str, data: &Data) {
     output::line("");
     output::line(&format!("Temporal Server:  {address}"));
     match data {
-        Data::Memory => output::line("Data:             in memory, gone when this process ends (keep it with --db-filename DIR)"),
-        Data::Directory { path, engine } => output::line(&format!("Data:             {} ({engine:?}), every acknowledged write synced", path.display())),
+        Data::Memory => {
+            output::line("Data:             in memory, gone when this process ends (keep it with --db-filename DIR)")
+        }
+        Data::Directory { path, engine } => {
+            output::line(&format!("Data:             {} ({engine:?}), every acknowledged write synced", path.display()))
+        }
     }
     output::line("Namespace:        default");
     output::line("");
     output::line("Next: connect any Temporal SDK to this address (a 20-line worker is in the README), or");
-    output::line(&format!("      temporal --address {address} workflow start --type Hello --task-queue hello --workflow-id hello-1"));
+    output::line(&format!(
+        "      temporal --address {address} workflow start --type Hello --task-queue hello --workflow-id hello-1"
+    ));
     output::line("Stop with Ctrl-C.");
 }

@@ -2,9 +2,9 @@
 //! suites live in `e2e/<language>`; each is a program that takes the path of the binary
 //! and exits with 0 when everything passed.
 
+use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::fs;
 
 use anyhow::{Result, bail};
 
@@ -60,7 +60,11 @@ fn typescript(binary: &Path) -> Result<()> {
     shell::need("npm", "--version", &["nodejs", "npm"])?;
     let work = shell::scratch().join("typescript");
     copy(&shell::root().join("e2e/typescript"), &work)?;
-    shell::run(Command::new("npm").args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"]).current_dir(&work))?;
+    shell::run(
+        Command::new("npm")
+            .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"])
+            .current_dir(&work),
+    )?;
     shell::run(Command::new("node").arg("hello.mjs").arg(binary).current_dir(&work))
 }
 
@@ -93,4 +97,3 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
     }
     Ok(())
 }
-

@@ -44,7 +44,13 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
 
 /// Whether a program of this name can be started.
 pub(crate) fn has(program: &str, probe: &str) -> bool {
-    Command::new(program).arg(probe).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    Command::new(program)
+        .arg(probe)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success())
 }
 
 /// Makes sure that `program` is there, from Debian's packages when it is not.

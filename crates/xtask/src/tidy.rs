@@ -23,16 +23,21 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("matching", &["base", "api", "cluster"]),
     ("frontend", &["base", "api", "cluster"]),
     ("server", &["base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "frontend"]),
-    ("sim", &["base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "frontend", "server"]),
+    (
+        "sim",
+        &["base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "frontend", "server"],
+    ),
     ("xtask", &[]),
 ];
 
 /// All that the pure core may depend on.
-const PURE: (&str, &[&str]) =
-    ("execution", &["base", "bytes", "jiff", "prost", "prost-types", "prost-wkt-types", "rpds", "temporalio-protos", "thiserror"]);
+const PURE: (&str, &[&str]) = (
+    "execution",
+    &["base", "bytes", "jiff", "prost", "prost-types", "prost-wkt-types", "rpds", "temporalio-protos", "thiserror"],
+);
 
 /// A third-party engine is named in exactly one crate (sim and tests of others never).
-const ENGINES: &[(&str, &str)] = &[("openraft", "consensus"), ("fjall", "storage"), ("sled", "storage"), ("turmoil", "sim")];
+const ENGINES: &[(&str, &str)] = &[("openraft", "consensus"), ("fjall", "storage"), ("sled", "storage")];
 
 /// The most lines of a source file; tests and generated code aside.
 const LINES_MAX: usize = 800;
@@ -58,7 +63,10 @@ pub(crate) fn tidy() -> Result<()> {
 }
 
 fn imports(problems: &mut Vec<String>) -> Result<()> {
-    let output = Command::new("cargo").args(["metadata", "--format-version", "1", "--no-deps"]).current_dir(shell::root()).output()?;
+    let output = Command::new("cargo")
+        .args(["metadata", "--format-version", "1", "--no-deps"])
+        .current_dir(shell::root())
+        .output()?;
     let metadata: Value = serde_json::from_slice(&output.stdout).context("cargo metadata")?;
     let allowed: BTreeMap<_, _> = IMPORTS.iter().copied().collect();
     for package in metadata["packages"].as_array().context("packages")? {

@@ -132,7 +132,9 @@ impl State {
                 self.signal_requests.contains(id.as_str()).then_some(())?;
                 stored::SignalRequest { seen: true }.encode_to_vec()
             }
-            RowKey::RequestId(id) => stored::RequestId { event_id: *self.request_ids.get(id.as_str())? }.encode_to_vec(),
+            RowKey::RequestId(id) => {
+                stored::RequestId { event_id: *self.request_ids.get(id.as_str())? }.encode_to_vec()
+            }
         };
         Some(bytes.into())
     }

@@ -172,7 +172,9 @@ fn decide(events: &[HistoryEvent]) -> Vec<Command> {
     if happened(EventType::TimerFired) && happened(EventType::WorkflowExecutionSignaled) {
         return vec![command(
             CommandType::CompleteWorkflowExecution,
-            Attributes::CompleteWorkflowExecutionCommandAttributes(CompleteWorkflowExecutionCommandAttributes::default()),
+            Attributes::CompleteWorkflowExecutionCommandAttributes(
+                CompleteWorkflowExecutionCommandAttributes::default(),
+            ),
         )];
     }
     Vec::new()

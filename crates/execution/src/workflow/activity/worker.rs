@@ -45,7 +45,8 @@ pub(crate) fn start(step: &mut Step<'_>, command: &StartActivityTask) -> Reply {
 pub(crate) fn give_back(step: &mut Step<'_>, command: &ReturnActivityTask) -> Reply {
     let id = command.scheduled_event_id;
     let activity = step.state.activities.get(&id).filter(|_| step.state.is_running());
-    if activity.is_some_and(|activity| activity.row.started_time != 0 && activity.row.request_id == command.request_id) {
+    if activity.is_some_and(|activity| activity.row.started_time != 0 && activity.row.request_id == command.request_id)
+    {
         step.note(Note::ActivityReturned { scheduled_event_id: id });
     }
     Reply::Empty
