@@ -141,7 +141,7 @@ pub(crate) fn tokened<Token>(
     if id.is_empty() {
         return Err(namespace_not_set());
     }
-    let namespace = call.backend().namespace_by_id(id).ok_or_else(|| Error::NamespaceNotFound(id.to_owned()))?;
+    let namespace = call.backend().namespace_by_id(id).ok_or_else(|| no_such_namespace(call, id))?;
     if named.is_some_and(|named| named.id != namespace.id) {
         return Err(Error::InvalidArgument("Operation requested with a token from a different namespace.".to_owned()));
     }
@@ -162,7 +162,16 @@ fn by_name(call: &Call, name: &str) -> Result<Arc<Namespace>, Error> {
             _ => Error::InvalidArgument("Namespace is empty.".to_owned()),
         });
     }
-    call.backend().namespace_by_name(name).ok_or_else(|| Error::NamespaceNotFound(name.to_owned()))
+    call.backend().namespace_by_name(name).ok_or_else(|| no_such_namespace(call, name))
+}
+
+/// A cluster is born with namespaces. A node that knows of none has only just started,
+/// and may not say what there is.
+pub(crate) fn no_such_namespace(call: &Call, name: &str) -> Error {
+    if call.backend().namespaces().is_empty() {
+        return Error::Unavailable("the node is starting and knows no namespace yet".to_owned());
+    }
+    Error::NamespaceNotFound(name.to_owned())
 }
 
 pub(crate) fn namespace_not_set() -> Error {

@@ -17,7 +17,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
     RegisterNamespaceRequest, RegisterNamespaceResponse, UpdateNamespaceRequest, UpdateNamespaceResponse,
 };
 
-use crate::call::{Call, encoded};
+use crate::call::{Call, encoded, no_such_namespace};
 use crate::{capabilities, validate};
 
 const PAGE_DEFAULT: usize = 100;
@@ -58,8 +58,8 @@ pub(super) async fn register(call: Call, (): (), request: RegisterNamespaceReque
 
 pub(super) async fn describe(call: Call, (): (), request: DescribeNamespaceRequest) -> Result<Bytes, Error> {
     let found = match (request.namespace.as_str(), request.id.as_str()) {
-        ("", id) => call.backend().namespace_by_id(id).ok_or_else(|| Error::NamespaceNotFound(id.to_owned())),
-        (name, "") => call.backend().namespace_by_name(name).ok_or_else(|| Error::NamespaceNotFound(name.to_owned())),
+        ("", id) => call.backend().namespace_by_id(id).ok_or_else(|| no_such_namespace(&call, id)),
+        (name, "") => call.backend().namespace_by_name(name).ok_or_else(|| no_such_namespace(&call, name)),
         _ => Err(validate::invalid("GetNamespace operation failed.  Both ID and Name specified in request.")),
     }?;
     encoded(&description(&found, &call))
