@@ -6,7 +6,7 @@
 //! ```
 //! Callers find the shard through [`Link`]: the input queue of the term in progress, or
 //! who leads instead. A term in which a proposal failed is never resumed, since it is not
-//! known which sequence number is next.
+//! known which sequence number is next; one in which the store failed is, from the rows.
 
 mod activity;
 mod batch;
@@ -42,7 +42,7 @@ use tokio_util::sync::CancellationToken;
 
 use cache::Cache;
 pub(crate) use input::{Answer, Ask, Input, QueryDispatch, QueryOutcome, QueryQueue};
-use leader::{Leader, Stop};
+use leader::{Ended, Leader, Stop};
 
 use crate::Config;
 
@@ -76,26 +76,29 @@ pub(crate) enum Link {
 /// Runs until `shutdown`.
 pub(crate) async fn run(context: Arc<Context>, link: watch::Sender<Link>, shutdown: CancellationToken) {
     let mut role = context.group.role();
-    let mut burned = None;
+    // The last term, and the next number of its sequence if that is known.
+    let mut last: (Option<Term>, Option<u64>) = (None, None);
     let mut planted = None;
     loop {
         let now = *role.borrow_and_update();
-        let next = match now {
-            Role::Leader { term, ready: true } if burned != Some(term) => {
-                burned = Some(term);
-                let stop = lead(&context, term, &mut planted, &link, &shutdown).await;
-                if matches!(stop, Stop::Shutdown) {
-                    break;
-                }
-                // The role may have changed while the term ran.
-                continue;
+        if let Role::Leader { term, ready: true } = now
+            && let Some(next_seq) = if last.0 == Some(term) { last.1 } else { Some(1) }
+        {
+            let (stop, next_seq) = lead(&context, term, next_seq, &mut planted, &link, &shutdown).await;
+            if matches!(stop, Stop::Shutdown) {
+                break;
             }
+            last = (Some(term), next_seq);
+            // The role may have changed while the term ran.
+            continue;
+        }
+        let next = match now {
             Role::Leader { .. } | Role::Candidate { .. } => Link::Waiting,
             Role::Follower { leader, .. } | Role::Learner { leader, .. } => Link::Elsewhere(leader),
             Role::Stopped => Link::Elsewhere(None),
         };
         link.send_replace(next);
-        let is_stuck = matches!(now, Role::Leader { term, ready: true } if burned == Some(term));
+        let is_stuck = matches!(now, Role::Leader { ready: true, .. });
         tokio::select! {
             () = shutdown.cancelled() => break,
             changed = role.changed() => if changed.is_err() { break },
@@ -108,18 +111,19 @@ pub(crate) async fn run(context: Arc<Context>, link: watch::Sender<Link>, shutdo
 async fn lead(
     context: &Arc<Context>,
     term: Term,
+    next_seq: u64,
     planted: &mut Option<Cache>,
     link: &watch::Sender<Link>,
     shutdown: &CancellationToken,
-) -> Stop {
+) -> (Stop, Option<u64>) {
     let (inputs, queue) = mpsc::channel(context.config.inputs_max);
     link.send_replace(Link::Leading(inputs));
     tracing::info!(shard = %context.shard, %term, "leading");
-    let mut leader = Leader::new(Arc::clone(context), term);
+    let mut leader = Leader::new(Arc::clone(context), term, next_seq);
     if let Some(cache) = planted.take() {
         leader.plant(cache);
     }
-    let (stop, cache) = leader.run(queue, shutdown).await;
+    let Ended { stop, next_seq, cache } = leader.run(queue, shutdown).await;
     *planted = context.config.planted_forget_fence.then_some(cache);
     link.send_replace(Link::Waiting);
     match &stop {
@@ -135,5 +139,5 @@ async fn lead(
             tokio::time::sleep(STORE_RETRY).await;
         }
     }
-    stop
+    (stop, next_seq)
 }

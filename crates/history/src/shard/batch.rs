@@ -4,7 +4,7 @@ use bytes::Bytes;
 use storage::Batch;
 use tokio::sync::oneshot;
 
-use super::input::{Answer, ReplyTo};
+use super::input::{Answer, QueryOutcome, ReplyTo};
 use crate::run::RunKey;
 use api::Error;
 use execution::workflow::Task;
@@ -42,6 +42,8 @@ pub(super) struct AfterCommit {
     /// Runs with new events.
     pub(super) changed: Vec<RunKey>,
     pub(super) deliveries: Vec<Delivery>,
+    /// Results of queries that rode on a task.
+    pub(super) queries: Vec<(oneshot::Sender<QueryOutcome>, QueryOutcome)>,
 }
 
 /// The batch being put together.

@@ -45,6 +45,15 @@ pub(super) enum Stop {
     Corrupt(&'static str),
 }
 
+/// How a term ended here.
+pub(super) struct Ended {
+    pub(super) stop: Stop,
+    /// Where the sequence of the term goes on, if that is known.
+    pub(super) next_seq: Option<u64>,
+    /// Only for [`Leader::plant`].
+    pub(super) cache: Cache,
+}
+
 /// Why a request could not be answered as asked.
 pub(super) enum Fault {
     Caller(Error),
@@ -116,7 +125,8 @@ pub(super) struct Leader {
 }
 
 impl Leader {
-    pub(super) fn new(context: Arc<Context>, term: Term) -> Self {
+    /// `next_seq` is 1 at the start of the term.
+    pub(super) fn new(context: Arc<Context>, term: Term, next_seq: u64) -> Self {
         let config = &context.config;
         Self {
             term,
@@ -126,9 +136,9 @@ impl Leader {
             queries: BTreeMap::new(),
             waiters: BTreeMap::new(),
             building: Building::default(),
-            next_seq: 1,
-            committed_seq: 0,
-            applied_seq: 0,
+            next_seq,
+            committed_seq: next_seq - 1,
+            applied_seq: next_seq - 1,
             unapplied: VecDeque::new(),
             in_flight: VecDeque::new(),
             commits: FuturesOrdered::new(),
@@ -150,12 +160,29 @@ impl Leader {
         self.cache = cache;
     }
 
-    /// The cache is returned only for [`Leader::plant`].
-    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: &CancellationToken) -> (Stop, Cache) {
+    pub(super) async fn run(mut self, mut inputs: mpsc::Receiver<Input>, shutdown: &CancellationToken) -> Ended {
         let stop = self.turns(&mut inputs, shutdown).await;
+        let next_seq = match stop {
+            Stop::Store(_) | Stop::Corrupt(_) => self.finish_commits().await.then_some(self.next_seq),
+            Stop::Shutdown | Stop::Role | Stop::Propose(_) => None,
+        };
         let cache = mem::replace(&mut self.cache, Cache::new(0, 0));
         self.fail(inputs);
-        (stop, cache)
+        Ended { stop, next_seq, cache }
+    }
+
+    /// Waits for what is in flight. Says whether all of it was committed; then it is in the
+    /// KV, too, where the next loop of the term looks for it.
+    async fn finish_commits(&mut self) -> bool {
+        while let Some(commit) = self.commits.next().await {
+            if self.on_commit(commit).is_err() {
+                return false;
+            }
+        }
+        if let Some((_, index)) = self.unapplied.back() {
+            self.context.group.applied(*index).await;
+        }
+        true
     }
 
     async fn turns(&mut self, inputs: &mut mpsc::Receiver<Input>, shutdown: &CancellationToken) -> Stop {
@@ -298,7 +325,7 @@ impl Leader {
 
     /// The effects of what is committed now.
     fn act(&mut self, after: AfterCommit) {
-        let AfterCommit { replies, tasks, changed, deliveries } = after;
+        let AfterCommit { replies, tasks, changed, deliveries, queries } = after;
         self.ready.extend(replies);
         for (run, task) in tasks {
             self.dispatch.push(&run, &task, self.context.config.dispatch_tasks_max);
@@ -309,6 +336,10 @@ impl Leader {
         }
         for delivery in deliveries {
             self.deliver(delivery);
+        }
+        for (query, outcome) in queries {
+            // The asking task may have given up.
+            let _ = query.send(outcome);
         }
     }
 

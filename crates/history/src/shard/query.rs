@@ -138,15 +138,16 @@ impl Leader {
         waiting.iter().map(|query| (query.id.clone(), query.query.clone())).collect()
     }
 
-    /// The worker's answers. What it left out waits for the next task.
+    /// The worker's answers, given when its completion is committed: they show what it did.
+    /// What it left out waits for the next task.
     pub(super) fn answer_queries(&mut self, run: &RunKey, mut results: HashMap<String, WorkflowQueryResult>) {
         let Some(waiting) = self.queries.remove(run) else { return };
         let mut left = Vec::new();
         for query in waiting {
             match results.remove(&query.id) {
                 Some(result) => {
-                    // The asking task may have given up.
-                    let _ = query.result.send(QueryOutcome::Answered(Box::new(result)));
+                    let outcome = QueryOutcome::Answered(Box::new(result));
+                    self.building.after.queries.push((query.result, outcome));
                 }
                 None => left.push(query),
             }

@@ -59,7 +59,9 @@ impl Leader {
             Reply::Refused(_) => Vec::new(),
             _ => self.fuse_activities(&mut draft)?,
         };
-        self.answer_queries(&run, query_results);
+        if !matches!(reply, Reply::Refused(_)) {
+            self.answer_queries(&run, query_results);
+        }
         self.record(draft);
         self.building.after.deliveries.extend(fused);
         let Reply::WorkflowTaskCompleted { new_task, activity_tasks, reset_history_event_id } = reply else {
