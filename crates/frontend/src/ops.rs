@@ -103,5 +103,9 @@ fn build_reflection() -> Result<Reflection, tonic_reflection::server::Error> {
         }
         builder
     };
-    Ok(Reflection { v1: Inner::new(builder().build_v1()?), v1alpha: Inner::new(builder().build_v1alpha()?) })
+    let gzip = CompressionEncoding::Gzip;
+    Ok(Reflection {
+        v1: Inner::new(builder().build_v1()?.accept_compressed(gzip).send_compressed(gzip)),
+        v1alpha: Inner::new(builder().build_v1alpha()?.accept_compressed(gzip).send_compressed(gzip)),
+    })
 }

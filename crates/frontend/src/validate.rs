@@ -2,6 +2,7 @@
 //! know them by heart. Pure functions; what they normalise, they change in place.
 
 mod duration;
+mod failure;
 mod link;
 mod search_attributes;
 mod start;
@@ -11,6 +12,7 @@ use api::Error;
 use temporalio_protos::temporal::api::common::v1::{Priority, WorkflowExecution};
 
 pub(crate) use duration::cap;
+pub(crate) use failure::{cap_failure, server_failure};
 pub(crate) use link::{deduplicate, links};
 pub(crate) use search_attributes::{PREDEFINED, SYSTEM, search_attributes};
 pub(crate) use start::{signal_with_start, start};

@@ -14,8 +14,8 @@ use cluster::Namespace;
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::Payloads;
 use temporalio_protos::temporal::api::enums::v1::TaskQueueKind;
+use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
-use temporalio_protos::temporal::api::failure::v1::{Failure, ServerFailureInfo};
 use temporalio_protos::temporal::api::workflowservice::v1::{
     PollActivityTaskQueueRequest, RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest,
     RecordActivityTaskHeartbeatResponse, RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
@@ -25,7 +25,6 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 };
 
 use super::task_queues::{long_poll, long_poll_timeout, versioning};
-use super::workflow_tasks::cap_failure;
 use crate::call::{Call, encoded};
 use crate::request::Task;
 use crate::validate;
@@ -93,22 +92,13 @@ impl Target {
 
     /// Fails the activity because what its worker sent is too large.
     async fn fail(self, call: &Call, message: &str, identity: String) -> Result<(), Error> {
-        let failure = Some(server_failure(message));
+        let failure = Some(validate::server_failure(message));
         let request = RespondActivityTaskFailedRequest { failure, identity, ..Default::default() };
         self.send(call, |address| {
             Request::FailActivity(RespondActivityTaskFailed { address: Some(address), request: Some(request) })
         })
         .await?;
         Ok(())
-    }
-}
-
-pub(super) fn server_failure(message: &str) -> Failure {
-    Failure {
-        message: message.to_owned(),
-        source: "Server".to_owned(),
-        failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })),
-        ..Failure::default()
     }
 }
 
@@ -199,9 +189,9 @@ async fn fail_at(call: &Call, target: Target, mut request: RespondActivityTaskFa
     let mut failures = Vec::new();
     if too_large(request.last_heartbeat_details.as_ref(), call) {
         request.last_heartbeat_details = None;
-        failures.push(server_failure(HEARTBEAT_TOO_LARGE));
+        failures.push(validate::server_failure(HEARTBEAT_TOO_LARGE));
     }
-    failures.extend(cap_failure(&mut request.failure, call.limits()));
+    failures.extend(validate::cap_failure(&mut request.failure, call.limits()));
     let body = target
         .send(call, |address| {
             Request::FailActivity(RespondActivityTaskFailed { address: Some(address), request: Some(request) })

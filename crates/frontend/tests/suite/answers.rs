@@ -2,8 +2,8 @@
 //! server in `testdata/answers.txt`. Where we differ on purpose, a line says so.
 //!
 //! To record: `RECORD_FROM=http://127.0.0.1:7333 cargo test -p frontend --test suite answers`
-//! against a server as described in the benchmark notes (a fresh one, with the namespace
-//! `default`). `testdata/differences.txt` is rewritten by `UPDATE_EXPECT=1`.
+//! against an official server (1.32.1, fresh, with the namespace `default`).
+//! `testdata/differences.txt` is rewritten by `UPDATE_EXPECT=1`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
