@@ -42,10 +42,12 @@ fn python(binary: &Path, script: &str) -> Result<()> {
     let venv = shell::scratch().join("python");
     let interpreter = venv.join("bin/python");
     shell::need("python3", "--version", &["python3", "python3-venv"])?;
-    if !interpreter.exists() || !venv.join("bin/pip").exists() {
-        if Command::new("python3").args(["-m", "venv"]).arg(&venv).status().is_ok_and(|status| !status.success()) {
-            shell::need("false", "", &["python3-venv"])?;
-            shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+    if !shell::has(&venv.join("bin/pip").to_string_lossy(), "--version") {
+        let create = || shell::run(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv));
+        if create().is_err() {
+            // Debian keeps the means to make environments in a package of its own.
+            shell::install(&["python3-venv"])?;
+            create()?;
         }
     }
     shell::run(

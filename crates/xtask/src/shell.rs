@@ -55,15 +55,17 @@ pub(crate) fn has(program: &str, probe: &str) -> bool {
 
 /// Makes sure that `program` is there, from Debian's packages when it is not.
 pub(crate) fn need(program: &str, probe: &str, packages: &[&str]) -> Result<()> {
-    if has(program, probe) {
-        return Ok(());
-    }
+    if has(program, probe) { Ok(()) } else { install(packages).with_context(|| format!("{program} is missing")) }
+}
+
+/// Installs Debian packages.
+pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if !has("apt-get", "--version") {
-        bail!("{program} is missing and there is no apt-get to install {packages:?} with; please install it");
+        bail!("there is no apt-get to install {packages:?} with; please install them");
     }
     run(Command::new("apt-get").args(["update", "-q"]).env("DEBIAN_FRONTEND", "noninteractive"))?;
     run(Command::new("apt-get").args(["install", "-y", "-q"]).args(packages).env("DEBIAN_FRONTEND", "noninteractive"))
-        .with_context(|| format!("{program} is missing and {packages:?} could not be installed"))
+        .with_context(|| format!("{packages:?} could not be installed"))
 }
 
 #[expect(clippy::print_stdout, reason = "this is a command-line tool")]
