@@ -142,20 +142,37 @@ async fn user(mut client: Client, program: Program, rival: usize, record: Record
         }
     }
     let mut closed = false;
-    while !closed || turmoil::sim_elapsed().unwrap_or_default() < CHAOS {
+    let mut denied = false;
+    while !denied && (!closed || turmoil::sim_elapsed().unwrap_or_default() < CHAOS) {
         tokio::time::sleep(OBSERVE_PAUSE).await;
-        if let Some((run_id, events)) = read(&mut client, &program.workflow_id).await {
-            closed = events.last().is_some_and(is_close);
-            record.push(Event::Observed { workflow_id: program.workflow_id.clone(), run_id, events });
+        match read(&mut client, &program.workflow_id).await {
+            Ok((run_id, events)) => {
+                closed = events.last().is_some_and(is_close);
+                record.push(Event::Observed { workflow_id: program.workflow_id.clone(), run_id, events });
+            }
+            Err(status) => denied = deny(&program, &status, &record),
         }
     }
-    loop {
-        if let Some((run_id, events)) = read(&mut client, &program.workflow_id).await {
-            record.push(Event::Final { workflow_id: program.workflow_id, run_id, events });
-            return;
+    while !denied {
+        match read(&mut client, &program.workflow_id).await {
+            Ok((run_id, events)) => {
+                record.push(Event::Final { workflow_id: program.workflow_id, run_id, events });
+                return;
+            }
+            Err(status) => denied = deny(&program, &status, &record),
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+/// Whether the answer to a reader denies a workflow that was started.
+fn deny(program: &Program, status: &Status, record: &Record) -> bool {
+    let denied = definite(status) || matches!(status.code(), Code::Internal | Code::DataLoss);
+    if denied {
+        let answer = format!("{:?} {}", status.code(), status.message());
+        record.push(Event::Denied { workflow_id: program.workflow_id.clone(), answer });
+    }
+    denied
 }
 
 async fn start(client: &mut Client, program: &Program, rival: usize, record: &Record) {
@@ -175,7 +192,7 @@ async fn start(client: &mut Client, program: &Program, rival: usize, record: &Re
     match answer {
         Ok(started) => record.push(Event::StartAcknowledged { workflow_id, request_id, run_id: started.run_id }),
         Err(status) if status.code() == Code::AlreadyExists => record.push(Event::StartRefused { workflow_id, request_id }),
-        Err(status) => panic!("start of {workflow_id} was answered {status:?}"),
+        Err(status) => record.push(Event::Denied { workflow_id, answer: format!("start: {:?} {}", status.code(), status.message()) }),
     }
 }
 
@@ -196,30 +213,37 @@ async fn signal(client: &mut Client, program: &Program, index: usize, record: &R
         Ok(_) => record.push(Event::SignalAcknowledged { workflow_id, name }),
         // An unacknowledged attempt may have got through and completed the workflow.
         Err(status) if status.code() == Code::NotFound => record.trace(&format!("signal {name} of {workflow_id}: {}", status.message())),
-        Err(status) => panic!("signal of {workflow_id} was answered {status:?}"),
+        Err(status) => record.push(Event::Denied { workflow_id, answer: format!("signal: {:?} {}", status.code(), status.message()) }),
     }
 }
 
-/// The whole history, or nothing when the cluster did not answer all of it.
-async fn read(client: &mut Client, workflow_id: &str) -> Option<(String, Vec<HistoryEvent>)> {
+/// The whole history of the current run.
+async fn read(client: &mut Client, workflow_id: &str) -> Result<(String, Vec<HistoryEvent>), Status> {
     let describe = wf::DescribeWorkflowExecutionRequest {
         namespace: NAMESPACE.to_owned(),
         execution: Some(WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: String::new() }),
     };
-    let described: wf::DescribeWorkflowExecutionResponse = client.call("DescribeWorkflowExecution", describe, CALL_TIMEOUT).await.ok()?;
-    let execution = described.workflow_execution_info?.execution?;
+    let described: wf::DescribeWorkflowExecutionResponse = client.call("DescribeWorkflowExecution", describe, CALL_TIMEOUT).await?;
+    let execution = described.workflow_execution_info.and_then(|info| info.execution).ok_or_else(|| Status::internal("an answer without an execution"))?;
+    let run_id = execution.run_id.clone();
+    Ok((run_id, pages(client, execution, Vec::new()).await?))
+}
+
+/// The events from `next_page_token` on, the beginning if it is empty.
+pub(crate) async fn pages(client: &mut Client, execution: WorkflowExecution, next_page_token: Vec<u8>) -> Result<Vec<HistoryEvent>, Status> {
     let mut request = wf::GetWorkflowExecutionHistoryRequest {
         namespace: NAMESPACE.to_owned(),
-        execution: Some(execution.clone()),
+        execution: Some(execution),
+        next_page_token,
         ..Default::default()
     };
     let mut events = Vec::new();
     loop {
         let page: wf::GetWorkflowExecutionHistoryResponse =
-            client.call("GetWorkflowExecutionHistory", request.clone(), CALL_TIMEOUT).await.ok()?;
-        events.extend(page.history?.events);
+            client.call("GetWorkflowExecutionHistory", request.clone(), CALL_TIMEOUT).await?;
+        events.extend(page.history.unwrap_or_default().events);
         if page.next_page_token.is_empty() {
-            return Some((execution.run_id, events));
+            return Ok(events);
         }
         request.next_page_token = page.next_page_token;
     }

@@ -3,6 +3,7 @@
 mod activities_exactly_once;
 mod history_gapless;
 mod history_immutable;
+mod never_denied;
 mod signals_exactly_once;
 mod started_once;
 mod tasks_kept;
@@ -23,6 +24,7 @@ const ALL: &[(&str, Check)] = &[
     ("started once", started_once::check),
     ("history gapless", history_gapless::check),
     ("history immutable", history_immutable::check),
+    ("never denied", never_denied::check),
     ("signals exactly once", signals_exactly_once::check),
     ("activities exactly once", activities_exactly_once::check),
     ("tasks kept", tasks_kept::check),

@@ -22,6 +22,9 @@ pub(crate) enum Fault {
     Heal,
     /// A node is cut off from all others, the client's side included.
     Isolate(usize),
+    /// A node is cut off from its peers only: clients still reach it, and it may still
+    /// believe that it leads.
+    Maroon(usize),
 }
 
 /// A fault and the time of the simulation at which it strikes.
@@ -45,9 +48,10 @@ pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
     let mut up_at = vec![Duration::ZERO; nodes];
     let mut now = Duration::from_millis(rng.random_range(500..2_000));
     while now < CHAOS {
+        let healthy = up_at.iter().all(|at| *at <= now);
         let a = rng.random_range(0..nodes);
         let b = (a + rng.random_range(1..nodes)) % nodes;
-        match rng.random_range(0..10_u32) {
+        match rng.random_range(0..14_u32) {
             0..=3 if up_at[a] <= now => {
                 up_at[a] = now + Duration::from_millis(rng.random_range(DOWN_MILLIS));
                 strikes.push(Strike { at: now, fault: Fault::PowerCut(a) });
@@ -57,6 +61,15 @@ pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
             5 => strikes.push(Strike { at: now, fault: Fault::CutOneWay(a, b) }),
             6 => strikes.push(Strike { at: now, fault: Fault::Hold(a, b) }),
             7 => strikes.push(Strike { at: now, fault: Fault::Isolate(a) }),
+            8 | 9 => strikes.push(Strike { at: now, fault: Fault::Maroon(a) }),
+            // The whole site loses power.
+            10 if healthy => {
+                for (node, up_at) in up_at.iter_mut().enumerate() {
+                    *up_at = now + Duration::from_millis(rng.random_range(DOWN_MILLIS));
+                    strikes.push(Strike { at: now, fault: Fault::PowerCut(node) });
+                    strikes.push(Strike { at: *up_at, fault: Fault::Start(node) });
+                }
+            }
             _ => strikes.push(Strike { at: now, fault: Fault::Heal }),
         }
         now += Duration::from_millis(rng.random_range(PAUSE_MILLIS));

@@ -18,11 +18,33 @@ pub(crate) enum Event {
     SignalAcknowledged { workflow_id: String, name: String },
     ActivityStarted { workflow_id: String, activity_id: String, attempt: i32 },
     ActivityAcknowledged { workflow_id: String, activity_id: String, attempt: i32 },
+    /// The cluster denies what it has acknowledged.
+    Denied { workflow_id: String, answer: String },
     TaskAcknowledged { workflow_id: String, started_event_id: i64 },
     /// A history as a worker or a reader saw it.
     Observed { workflow_id: String, run_id: String, events: Vec<HistoryEvent> },
     /// The history after everything was healed and closed.
     Final { workflow_id: String, run_id: String, events: Vec<HistoryEvent> },
+}
+
+impl Event {
+    fn is_acknowledgement(&self) -> bool {
+        matches!(
+            self,
+            Self::StartAcknowledged { .. }
+                | Self::SignalAcknowledged { .. }
+                | Self::ActivityAcknowledged { .. }
+                | Self::TaskAcknowledged { .. }
+        )
+    }
+}
+
+/// How much happened: a run in which nothing breaks proves nothing.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Counts {
+    pub(crate) leaders: u64,
+    pub(crate) power_cuts: u64,
+    pub(crate) acknowledged: u64,
 }
 
 /// The shared record of a run.
@@ -33,6 +55,7 @@ pub(crate) struct Record {
 
 #[derive(Default)]
 struct Inner {
+    counts: Counts,
     events: Vec<Event>,
     trace: Vec<String>,
 }
@@ -51,6 +74,16 @@ impl Record {
 
     pub(crate) fn trace_at(&self, at: std::time::Duration, line: &dyn fmt::Display) {
         self.inner.borrow_mut().trace.push(format!("{:>10.3} {line}", at.as_secs_f64() * 1000.0));
+    }
+
+    pub(crate) fn count(&self, count: impl FnOnce(&mut Counts)) {
+        count(&mut self.inner.borrow_mut().counts);
+    }
+
+    pub(crate) fn counts(&self) -> Counts {
+        let inner = self.inner.borrow();
+        let acknowledged = inner.events.iter().filter(|event| event.is_acknowledgement()).count() as u64;
+        Counts { acknowledged, ..inner.counts }
     }
 
     pub(crate) fn events(&self) -> Vec<Event> {

@@ -1,6 +1,7 @@
 //! One seed: build the cluster, let the nemesis loose while the client works, heal, wait
 //! until everything is complete, and judge.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
@@ -8,14 +9,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use base::{Clock, NodeId, SeededEntropy, Timestamp};
 use cluster::Member;
 use rand::rngs::StdRng;
-use rand::{Rng as _, SeedableRng as _};
-use server::assembly::{self, Options, Seams, Writer};
+use consensus::{Group, Role};
+use rand::{Rng as _, RngExt as _, SeedableRng as _};
+use server::assembly::{self, Options, Running, Seams, Writer};
 use storage::{MemoryDisk, MemoryKv, WalConfig};
 use tokio_util::sync::CancellationToken;
 
 use crate::nemesis::{self, CHAOS, Fault};
 use crate::net::SimNet;
-use crate::record::{Record, say};
+use crate::record::{Counts, Record, say};
 use crate::{Planted, client, invariants};
 
 pub(crate) const NODES: usize = 3;
@@ -23,7 +25,9 @@ pub(crate) const GRPC_PORT: u16 = 7233;
 const PEER_PORT: u16 = 7234;
 const SHARDS: u32 = 2;
 /// After the healing, everything must be complete within this time of the simulation.
-const LIVENESS: Duration = Duration::from_secs(120);
+const LIVENESS: Duration = Duration::from_secs(90);
+/// After the last write, all replicas must be the same within this time.
+const AGREEMENT: Duration = Duration::from_secs(5);
 /// A fixed beginning of time, so that traces do not depend on the day.
 const EPOCH: Duration = Duration::from_secs(1_900_000_000);
 const TICK: Duration = Duration::from_millis(1);
@@ -51,12 +55,14 @@ impl Clock for SimClock {
 
 pub(crate) fn one(seed: u64, planted: Option<Planted>, quiet: bool) -> ExitCode {
     let record = Record::default();
-    let verdict = simulate(seed, planted, &record);
+    // The runtime of the simulation passes on whatever panics in a node.
+    let verdict = catch_unwind(AssertUnwindSafe(|| simulate(seed, planted, &record)));
     let violations = match verdict {
-        Ok(()) => invariants::check(&record.events()),
-        Err(reason) => {
+        Ok(Ok(())) => invariants::check(&record.events()),
+        Err(_) => vec!["no panics violated: see above".to_owned()],
+        Ok(Err(reason)) => {
             // What was promised can be judged even when the run did not come to its end.
-            let mut violations = vec![format!("liveness violated: {reason}")];
+            let mut violations = vec![reason];
             violations.extend(invariants::check(&record.events()));
             violations
         }
@@ -69,6 +75,8 @@ pub(crate) fn one(seed: u64, planted: Option<Planted>, quiet: bool) -> ExitCode 
     for violation in &violations {
         say(violation);
     }
+    let Counts { leaders, power_cuts, acknowledged } = record.counts();
+    say(&format!("counts: {leaders} leaders, {power_cuts} power cuts, {acknowledged} acknowledged"));
     if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
@@ -88,7 +96,8 @@ fn simulate(seed: u64, planted: Option<Planted>, record: &Record) -> Result<(), 
             storage.disk.set_sync_skipped(true);
         }
         let (disk, kv) = (storage.disk.clone(), storage.kv.clone());
-        sim.host(node_name(index), move || node(seed, index, planted, disk.clone(), kv.clone()));
+        let record = record.clone();
+        sim.host(node_name(index), move || node(seed, index, planted, disk.clone(), kv.clone(), record.clone()));
     }
     let done = std::rc::Rc::new(std::cell::Cell::new(false));
     sim.client("client", client::run(seed, record.clone(), std::rc::Rc::clone(&done)));
@@ -98,16 +107,50 @@ fn simulate(seed: u64, planted: Option<Planted>, record: &Record) -> Result<(), 
     loop {
         while let Some(strike) = strikes.next_if(|strike| strike.at <= sim.elapsed()) {
             record.trace_at(sim.elapsed(), &format!("nemesis {:?}", strike.fault));
+            if matches!(strike.fault, Fault::PowerCut(_)) {
+                record.count(|counts| counts.power_cuts += 1);
+            }
             strike_now(&mut sim, &storages, strike.fault, &mut rng);
         }
-        let finished = sim.step().map_err(|error| error.to_string())?;
-        if finished || done.get() {
-            return Ok(());
+        step(&mut sim)?;
+        if done.get() {
+            return agree(&mut sim, &storages);
         }
         if sim.elapsed() > CHAOS + LIVENESS {
-            return Err(format!("not everything is complete {LIVENESS:?} after the healing"));
+            return Err(format!("liveness violated: not everything is complete {LIVENESS:?} after the healing"));
         }
     }
+}
+
+fn step(sim: &mut turmoil::Sim<'_>) -> Result<(), String> {
+    match sim.step() {
+        Ok(_) => Ok(()),
+        Err(error) => Err(format!("liveness violated: {error}")),
+    }
+}
+
+/// Once nothing is written any more, all replicas hold the same rows.
+fn agree(sim: &mut turmoil::Sim<'_>, storages: &[Storage]) -> Result<(), String> {
+    let deadline = sim.elapsed() + AGREEMENT;
+    loop {
+        for _ in 0..100 {
+            step(sim)?;
+        }
+        let contents: Vec<_> = storages.iter().map(|storage| executions(&storage.kv)).collect();
+        let Some(other) = (1..NODES).find(|&node| contents[node] != contents[0]) else { return Ok(()) };
+        if sim.elapsed() > deadline {
+            let all = contents[0].iter().chain(&contents[other]);
+            let differing = all.filter(|pair| !contents[0].contains(pair) || !contents[other].contains(pair));
+            let keys: Vec<_> = differing.map(|(key, value)| format!("{key:?} ({} bytes)", value.len())).collect();
+            return Err(format!("replicas agree violated: {} and {} differ in {keys:?}", node_name(0), node_name(other)));
+        }
+    }
+}
+
+/// The rows of all cells.
+fn executions(kv: &MemoryKv) -> storage::Pairs {
+    let end = base::CELLS.to_be_bytes().to_vec();
+    storage::Kv::scan(kv, &storage::Scan::range(vec![0], end, usize::MAX)).unwrap_or_default()
 }
 
 fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rng: &mut StdRng) {
@@ -127,6 +170,11 @@ fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rn
             }
             sim.partition(node_name(node), "client");
         }
+        Fault::Maroon(node) => {
+            for other in (0..NODES).filter(|other| *other != node) {
+                sim.partition(node_name(node), node_name(other));
+            }
+        }
         Fault::Heal => {
             for a in 0..NODES {
                 sim.release(node_name(a), "client");
@@ -141,7 +189,7 @@ fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rn
 }
 
 /// The life of one node's process, from start to crash.
-async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDisk, kv: MemoryKv) -> turmoil::Result {
+async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDisk, kv: MemoryKv, record: Record) -> turmoil::Result {
     let members = (0..NODES).map(|other| Member {
         id: NodeId(other as u64 + 1),
         peer_address: format!("{}:{PEER_PORT}", node_name(other)),
@@ -152,7 +200,7 @@ async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDis
         shards: SHARDS,
         ..Options::single(NodeId(index as u64 + 1))
     };
-    plant(&mut options, planted);
+    configure(&mut options, seed, planted);
     // Each life of a node draws other numbers, and the same ones in each run of the seed.
     let life = turmoil::sim_elapsed().unwrap_or_default().as_millis();
     let entropy = SeededEntropy::new(seed ^ ((index as u64 + 1) << 48) ^ u64::try_from(life).unwrap_or(0));
@@ -168,8 +216,50 @@ async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDis
     let net = SimNet;
     let listener = base::Net::listen(&net, &format!("0.0.0.0:{GRPC_PORT}")).await?;
     let running = assembly::start(options, seams).await.map_err(|error| format!("{error:#}"))?;
-    running.serve(listener, CancellationToken::new()).await.map_err(|error| format!("{error:#}"))?;
-    Ok(())
+    let served = running.serve(listener, CancellationToken::new());
+    tokio::select! {
+        biased;
+        served = served => served.map_err(|error| format!("{error:#}"))?,
+        () = watch_leaders(&running, index, &record) => {}
+    }
+    Err(format!("{} ended by itself", node_name(index)).into())
+}
+
+/// Writes down who begins to lead what.
+async fn watch_leaders(running: &Running, index: usize, record: &Record) {
+    let groups = running.node().groups().into_iter().map(|(shard, group)| (shard.to_string(), group));
+    let groups = groups.chain([("metadata".to_owned(), running.node().metadata_group())]);
+    let watches = groups.map(|(name, group)| watch_leader(name, group, index, record));
+    futures_util::future::join_all(watches).await;
+}
+
+async fn watch_leader(name: String, group: Group, index: usize, record: &Record) {
+    let mut role = group.role();
+    let mut last = None;
+    while role.changed().await.is_ok() {
+        if let Role::Leader { term, ready: true } = *role.borrow_and_update()
+            && last != Some(term)
+        {
+            last = Some(term);
+            record.trace(&format!("{} leads {name} in term {term}", node_name(index)));
+            record.count(|counts| counts.leaders += 1);
+        }
+    }
+}
+
+/// Small and odd sizes, other ones for each seed, so that what is rare in a server is
+/// common here: evictions, pages, snapshots.
+fn configure(options: &mut Options, seed: u64, planted: Option<Planted>) {
+    let mut rng = StdRng::seed_from_u64(seed ^ 0x636f_6e66_6967_7572);
+    options.consensus.checkpoint_interval = Duration::from_millis(rng.random_range(500..5_000));
+    options.consensus.log_keep_entries = rng.random_range(8..200);
+    options.history.verify_rows = planted != Some(Planted::ForgetFence);
+    options.history.pipeline_depth = rng.random_range(1..5);
+    options.history.cache_runs_max = if rng.random_bool(0.3) { 2 } else { options.history.cache_runs_max };
+    options.history.cache_history_bytes_max = if rng.random_bool(0.3) { 256 } else { options.history.cache_history_bytes_max };
+    options.history.history_page_events_max = if rng.random_bool(0.3) { 3 } else { options.history.history_page_events_max };
+    options.history.fused_dispatch = rng.random_bool(0.7);
+    plant(options, planted);
 }
 
 fn plant(options: &mut Options, planted: Option<Planted>) {

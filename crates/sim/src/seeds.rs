@@ -26,11 +26,22 @@ fn seed_process(seed: u64, planted: Option<Planted>, quiet: bool) -> Command {
     command
 }
 
-/// The seeds among `1..=count` that failed, with what they printed, in order. Stops early
-/// when `enough` failures are found.
-fn failures(count: u64, planted: Option<Planted>, enough: usize) -> Vec<(u64, String)> {
+/// What the seeds of one call did.
+struct Outcome {
+    /// The seeds that failed, with what they printed, in order.
+    failed: Vec<(u64, String)>,
+    /// Sums over all seeds, in the order of [`COUNTS`].
+    sums: [u64; COUNTS.len()],
+}
+
+/// The words of the line that every seed ends with.
+const COUNTS: [&str; 3] = ["leaders", "power cuts", "acknowledged"];
+
+/// Runs the seeds `1..=count`. Stops early when `enough` failures are found.
+fn run(count: u64, planted: Option<Planted>, enough: usize) -> Outcome {
     let next = AtomicU64::new(1);
     let failed = Mutex::new(Vec::new());
+    let sums = Mutex::new([0; COUNTS.len()]);
     let workers = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
     std::thread::scope(|scope| {
         for _ in 0..workers {
@@ -41,6 +52,10 @@ fn failures(count: u64, planted: Option<Planted>, enough: usize) -> Vec<(u64, St
                         return;
                     }
                     let output = seed_process(seed, planted, true).output().expect("this program can be started again");
+                    let counts = counts(&String::from_utf8_lossy(&output.stdout));
+                    for (sum, count) in sums.lock().unwrap_or_else(PoisonError::into_inner).iter_mut().zip(counts) {
+                        *sum += count;
+                    }
                     if !output.status.success() {
                         let text = [output.stdout, output.stderr].concat();
                         let text = String::from_utf8_lossy(&text).into_owned();
@@ -52,14 +67,23 @@ fn failures(count: u64, planted: Option<Planted>, enough: usize) -> Vec<(u64, St
     });
     let mut failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
     failed.sort();
-    failed
+    Outcome { failed, sums: sums.into_inner().unwrap_or_else(PoisonError::into_inner) }
+}
+
+/// The numbers of the line of counts.
+fn counts(output: &str) -> [u64; COUNTS.len()] {
+    let line = output.lines().rev().find_map(|line| line.strip_prefix("counts: ")).unwrap_or_default();
+    let mut numbers = line.split(", ").map(|part| part.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0));
+    COUNTS.map(|_| numbers.next().unwrap_or(0))
 }
 
 pub(crate) fn many(count: u64, planted: Option<Planted>) -> ExitCode {
-    let failed = failures(count, planted, usize::MAX);
+    let Outcome { failed, sums } = run(count, planted, usize::MAX);
     for (seed, text) in &failed {
         say(&format!("seed {seed} failed (again: cargo xtask sim {seed}):\n{text}"));
     }
+    let averages: Vec<_> = COUNTS.iter().zip(sums).map(|(name, sum)| format!("{:.1} {name}", sum as f64 / count.max(1) as f64)).collect();
+    say(&format!("simulation: on average {}", averages.join(", ")));
     say(&format!("simulation: {} seeds, {} failed", count, failed.len()));
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
@@ -78,7 +102,7 @@ pub(crate) fn meta() -> ExitCode {
     }
     say(&format!("simulation: {} seeds give the same trace twice: {good}", REPEATED_SEEDS.len()));
     for planted in [Planted::AckBeforeQuorum, Planted::SkipFsync, Planted::ForgetFence] {
-        let found = failures(PLANTED_SEEDS_MAX, Some(planted), 1);
+        let found = run(PLANTED_SEEDS_MAX, Some(planted), 1).failed;
         match found.first() {
             Some((seed, text)) => {
                 let verdict = text.lines().find(|line| line.contains("violated")).unwrap_or("(no verdict)");

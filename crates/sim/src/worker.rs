@@ -14,7 +14,7 @@ use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
-use crate::client::Client;
+use crate::client::{Client, pages};
 use crate::program::{ACTIVITY_START_TO_CLOSE, NAMESPACE, Program, TASK_QUEUE, programs};
 use crate::record::{Event, Record};
 
@@ -40,7 +40,12 @@ pub(crate) async fn workflow_tasks(mut client: Client, seed: u64, record: Record
             continue;
         }
         let execution = task.workflow_execution.unwrap_or_default();
-        let events = task.history.unwrap_or_default().events;
+        let mut events = task.history.unwrap_or_default().events;
+        if !task.next_page_token.is_empty() {
+            // Without the rest nothing can be decided; the task will time out.
+            let Ok(rest) = pages(&mut client, execution.clone(), task.next_page_token).await else { continue };
+            events.extend(rest);
+        }
         let Some(program) = programs.iter().find(|program| program.workflow_id == execution.workflow_id) else { continue };
         record.push(Event::Observed { workflow_id: execution.workflow_id.clone(), run_id: execution.run_id, events: events.clone() });
         let answer = wf::RespondWorkflowTaskCompletedRequest {
