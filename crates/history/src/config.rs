@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use execution::Limits;
 
-/// Every field has a default that suits both one node and a cluster. Per shard, unless it
-/// says otherwise.
+/// Every field has a default that suits both one node and a cluster. Counts are per shard,
+/// unless they are said to be of the node: those are shared out evenly among its shards.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Requests that wait for the loop; more are refused as exhausted.
@@ -16,19 +16,19 @@ pub struct Config {
     pub batch_bytes_max: usize,
     /// Batches proposed and not yet committed.
     pub pipeline_depth: usize,
-    /// Runs kept in memory. Runs with a started workflow task are kept beyond it.
+    /// Of the node: runs kept in memory. Those with a started workflow task are kept beyond it.
     pub cache_runs_max: usize,
-    /// Bytes of state and of recent history kept in memory, by estimate.
+    /// Of the node: bytes of state and of recent history kept in memory, by estimate.
     pub cache_bytes_max: usize,
     /// Bytes of recent history kept with a run, for workers that follow it.
     pub cache_history_bytes_max: usize,
     /// How far ahead wake-ups are read into memory.
     pub timer_window: Duration,
-    /// Wake-ups in memory; the window shrinks when there are more.
+    /// Of the node: wake-ups in memory; the window shrinks when there are more.
     pub timers_max: usize,
     /// Wake-ups handled before the requests get their turn.
     pub timers_per_turn_max: usize,
-    /// Tasks that wait in memory for matching; more are found again by a scan.
+    /// Of the node: tasks that wait in memory for matching; more are found again by a scan.
     pub dispatch_tasks_max: usize,
     /// Tasks in one offer to matching.
     pub offer_tasks_max: usize,
@@ -66,13 +66,13 @@ impl Default for Config {
             batch_inputs_max: 512,
             batch_bytes_max: 1 << 20,
             pipeline_depth: 4,
-            cache_runs_max: 20_000,
-            cache_bytes_max: 64 << 20,
+            cache_runs_max: 50_000,
+            cache_bytes_max: 96 << 20,
             cache_history_bytes_max: 64 << 10,
             timer_window: Duration::from_secs(60),
-            timers_max: 100_000,
+            timers_max: 400_000,
             timers_per_turn_max: 256,
-            dispatch_tasks_max: 20_000,
+            dispatch_tasks_max: 100_000,
             offer_tasks_max: 256,
             offer_timeout: Duration::from_secs(5),
             offer_retry: Duration::from_millis(100),
@@ -96,7 +96,27 @@ pub enum ConfigError {
     Zero(&'static str),
 }
 
+/// What a shard gets in any case, however many there are.
+const RUNS_MIN: usize = 64;
+const CACHE_BYTES_MIN: usize = 512 << 10;
+const TIMERS_MIN: usize = 1000;
+const TASKS_MIN: usize = 256;
+
 impl Config {
+    /// The same with the node's budgets cut to those of one of `shards` shards. A budget
+    /// that is small already stays as it is.
+    #[must_use]
+    pub(crate) fn per_shard(&self, shards: usize) -> Self {
+        let share = |total: usize, min: usize| (total / shards.max(1)).max(min.min(total));
+        Self {
+            cache_runs_max: share(self.cache_runs_max, RUNS_MIN),
+            cache_bytes_max: share(self.cache_bytes_max, CACHE_BYTES_MIN),
+            timers_max: share(self.timers_max, TIMERS_MIN),
+            dispatch_tasks_max: share(self.dispatch_tasks_max, TASKS_MIN),
+            ..self.clone()
+        }
+    }
+
     pub fn validate(&self) -> Result<(), ConfigError> {
         let counts = [
             ("inputs_max", self.inputs_max),
@@ -141,5 +161,14 @@ mod tests {
     fn a_zero_is_named() {
         let config = Config { pipeline_depth: 0, ..Config::default() };
         assert_eq!(config.validate(), Err(ConfigError::Zero("pipeline_depth")));
+    }
+
+    #[test]
+    fn shards_share_what_is_the_nodes() {
+        let config = Config { cache_runs_max: 1000, dispatch_tasks_max: 10, ..Config::default() };
+        let share = config.per_shard(4);
+        assert_eq!((share.cache_runs_max, share.dispatch_tasks_max), (250, 10));
+        assert_eq!(config.per_shard(500).cache_runs_max, RUNS_MIN);
+        assert_eq!(share.inputs_max, config.inputs_max);
     }
 }

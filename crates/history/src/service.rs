@@ -65,6 +65,7 @@ impl Service {
         entropy: Arc<dyn Entropy>,
     ) -> Result<Self, ConfigError> {
         config.validate()?;
+        let config = config.per_shard(groups.len());
         let mut hosted = Vec::with_capacity(groups.len());
         let mut shards = Vec::with_capacity(groups.len());
         for (shard, cells, group) in groups {
@@ -113,6 +114,8 @@ impl Service {
 #[async_trait]
 impl HistoryService for Handle {
     async fn call(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+        // Requests are large: boxed here, they are not copied on their further way.
+        let request = Box::new(request);
         match &request.request {
             Some(Request::GetHistory(_)) => self.read_history(request, deadline).await,
             Some(Request::Query(_)) => self.query(request, deadline).await,
@@ -123,7 +126,7 @@ impl HistoryService for Handle {
 
 impl Handle {
     /// Puts the request before the loop of its shard.
-    async fn ask(&self, request: HistoryRequest, queue: QueryQueue, deadline: Instant) -> Result<Answer, Error> {
+    async fn ask(&self, request: Box<HistoryRequest>, queue: QueryQueue, deadline: Instant) -> Result<Answer, Error> {
         let cell = u16::try_from(request.cell).ok().and_then(Cell::new);
         let cell = cell.ok_or_else(|| Error::Internal("a request without a valid cell".into()))?;
         let mut link = self.link(cell)?;
@@ -140,7 +143,7 @@ impl Handle {
             }
         };
         let (reply, answer) = oneshot::channel();
-        let ask = Ask { request: Box::new(request), queue };
+        let ask = Ask { request, queue };
         match inputs.try_send(Input { ask, reply }) {
             Ok(()) => {}
             Err(TrySendError::Full(_)) => return Err(error::shard_busy()),
@@ -158,7 +161,7 @@ impl Handle {
 
     /// Asks again each time something happened, until there is an answer or the time for
     /// an empty one has come.
-    async fn read_history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn read_history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         let now = Instant::now();
         let margin = (deadline - now).checked_sub(LONG_POLL_MARGIN).map_or(deadline, |left| now + left);
         let give_up = margin.min(now + self.inner.config.history_long_poll);

@@ -15,7 +15,9 @@ use crate::run::{RunKey, WorkflowKey};
 /// Entries looked at in one eviction, so that a cache full of pinned runs costs little.
 const EVICTION_PROBES: usize = 32;
 /// What an entry costs beside its rows.
-const ENTRY_BYTES: usize = 1024;
+const ENTRY_BYTES: usize = 2048;
+/// A row in memory is larger than its encoding.
+const ROW_FACTOR: usize = 4;
 
 /// The events of one decision.
 #[derive(Clone, Debug)]
@@ -82,7 +84,7 @@ impl Entry {
     }
 
     fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.recent_bytes + self.rows_bytes
+        ENTRY_BYTES + self.recent_bytes + ROW_FACTOR * self.rows_bytes
     }
 
     fn may_go(&self, applied_seq: u64) -> bool {
