@@ -31,7 +31,11 @@ use crate::shard::{Answer, QueryDispatch, QueryOutcome, QueryQueue};
 const TRIES_MAX: usize = 100;
 
 impl Handle {
-    pub(super) async fn query(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
+    pub(super) async fn query(
+        &self,
+        request: Box<HistoryRequest>,
+        deadline: Instant,
+    ) -> Result<HistoryResponse, Error> {
         let mut request = request;
         let mut queue = QueryQueue::StickyFirst;
         for _ in 0..TRIES_MAX {

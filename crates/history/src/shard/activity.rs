@@ -98,7 +98,11 @@ impl Leader {
         }
     }
 
-    pub(super) fn activity_response(&self, run: &RunKey, started: ActivityTaskStarted) -> PollActivityTaskQueueResponse {
+    pub(super) fn activity_response(
+        &self,
+        run: &RunKey,
+        started: ActivityTaskStarted,
+    ) -> PollActivityTaskQueueResponse {
         let mut response = started.response;
         response.task_token = ActivityTaskToken {
             namespace_id: run.workflow.namespace_id.as_str().to_owned(),

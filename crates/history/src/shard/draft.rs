@@ -36,12 +36,11 @@ impl Draft {
     /// Decides and applies one command. The core never panics for a caller's fault, so a
     /// panic costs this run its service, not the shard.
     pub(super) fn step(&mut self, command: Command, now: Timestamp, limits: &Limits) -> Result<Reply, StepError> {
-        let decided = catch_unwind(AssertUnwindSafe(|| {
+        let decision = guarded(|| {
             let decision = decide(&self.state, command, now, limits)?;
             self.apply(&decision.changes);
             Ok(decision)
-        }));
-        let decision = decided.map_err(|_| StepError::Panicked)?.map_err(StepError::Rejected)?;
+        })?;
         self.changes.extend(decision.changes);
         self.tasks.extend(decision.tasks);
         if decision.new_run.is_some() {
@@ -69,5 +68,31 @@ impl Draft {
     /// Whether anything has to be replicated.
     pub(super) fn is_durable(&self) -> bool {
         self.changes.iter().any(|change| !matches!(change, Change::Soft(_)))
+    }
+}
+
+/// A panic is an error of this one step. What it leaves behind is thrown away.
+fn guarded<T>(step: impl FnOnce() -> Result<T, Rejection>) -> Result<T, StepError> {
+    catch_unwind(AssertUnwindSafe(step)).map_err(|_| StepError::Panicked)?.map_err(StepError::Rejected)
+}
+
+#[cfg(test)]
+mod tests {
+    use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+
+    use super::*;
+    use crate::run::WorkflowKey;
+
+    #[test]
+    fn a_panic_of_the_core_is_an_error_of_the_step() {
+        let mut draft = Draft::new(WorkflowKey::new("ns", "w").run("r"), State::new());
+        // Nobody writes a change like this one: an event out of order.
+        let event = HistoryEvent { event_id: 7, ..Default::default() };
+        let broken = [Change::Event(event)];
+        let outcome = guarded(|| {
+            draft.apply(&broken);
+            Ok(())
+        });
+        assert!(matches!(outcome, Err(StepError::Panicked)));
     }
 }

@@ -13,8 +13,8 @@ use prost::Message;
 use temporalio_protos::temporal::api::enums::v1::HistoryEventFilterType;
 use temporalio_protos::temporal::api::history::v1::History;
 use temporalio_protos::temporal::api::workflowservice::v1::{
-    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse,
-    GetWorkflowExecutionHistoryReverseRequest, GetWorkflowExecutionHistoryReverseResponse,
+    GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
+    GetWorkflowExecutionHistoryReverseResponse,
 };
 use tokio::sync::oneshot;
 
@@ -75,7 +75,8 @@ impl Leader {
         if request.wait_new_event {
             // A closed run may have grown since the first page; then there is one more.
             let goes_on = is_running || end < next;
-            let token = goes_on.then(|| HistoryPageToken::at(run, end, if is_running { end } else { next }, is_running));
+            let token =
+                goes_on.then(|| HistoryPageToken::at(run, end, if is_running { end } else { next }, is_running));
             return self.answer_page(page, token);
         }
         let tail = self.state(run).unwritten_tail();

@@ -31,7 +31,10 @@ pub(crate) enum QueryQueue {
 pub(crate) enum Answer {
     Response(HistoryResponse),
     /// Nothing new for a reader of history: wait for `wake`, or answer with `empty`.
-    WaitForEvents { empty: Bytes, wake: oneshot::Receiver<()> },
+    WaitForEvents {
+        empty: Bytes,
+        wake: oneshot::Receiver<()>,
+    },
     /// The query rides on the next workflow task.
     QueryBuffered(oneshot::Receiver<QueryOutcome>),
     /// Nothing is in progress: ask a worker directly.

@@ -8,8 +8,10 @@
 
 use std::collections::HashMap;
 
+use api::internal::HistoryPageToken;
 use api::internal::{PartitionKey, TaskKind};
 use execution::workflow::Command;
+use prost::Message;
 use temporalio_protos::temporal::api::common::v1::WorkflowType;
 use temporalio_protos::temporal::api::enums::v1::{QueryRejectCondition, TaskQueueKind, WorkflowExecutionStatus};
 use temporalio_protos::temporal::api::query::v1::{QueryRejected, WorkflowQuery, WorkflowQueryResult};
@@ -17,8 +19,6 @@ use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     PollWorkflowTaskQueueResponse, QueryWorkflowRequest, QueryWorkflowResponse,
 };
-use api::internal::HistoryPageToken;
-use prost::Message;
 use tokio::sync::oneshot;
 
 use super::input::{Answer, QueryDispatch, QueryOutcome, QueryQueue};

@@ -199,11 +199,8 @@ impl Leader {
         let found = self.context.kv.scan(&containing)?;
         let (start, _) = found.into_iter().next().ok_or_else(|| unreadable(run, "history has a gap"))?;
         // One more than is used: where a batch ends is where the next begins.
-        let rows = self.context.kv.scan(&Scan::range(
-            start,
-            event::key(run, recent_first),
-            EVENT_BATCHES_PER_SCAN + 1,
-        ))?;
+        let rows =
+            self.context.kv.scan(&Scan::range(start, event::key(run, recent_first), EVENT_BATCHES_PER_SCAN + 1))?;
         let mut firsts = Vec::with_capacity(rows.len() + 1);
         for (key, _) in &rows {
             firsts.push(event::first_event_id(&key[prefix.len()..]).ok_or_else(|| unreadable(run, "event key"))?);

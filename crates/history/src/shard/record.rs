@@ -138,9 +138,11 @@ impl Leader {
 
     /// Queries that waited for a workflow task go on without one when none is left.
     fn unblock_queries(&mut self, run: &RunKey) {
-        let has_task = self.cache.get(run).and_then(|entry| entry.state.as_ref()).is_some_and(|state| {
-            state.delete_after().is_none() && state.pending_workflow_task().is_some()
-        });
+        let has_task = self
+            .cache
+            .get(run)
+            .and_then(|entry| entry.state.as_ref())
+            .is_some_and(|state| state.delete_after().is_none() && state.pending_workflow_task().is_some());
         if has_task {
             return;
         }

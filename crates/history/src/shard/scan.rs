@@ -31,11 +31,7 @@ impl CellScan {
     }
 
     /// The next rows. `range` gives the keys of a cell: from, and up to but without.
-    pub(super) fn slice(
-        &mut self,
-        kv: &dyn Kv,
-        range: impl Fn(Cell) -> (Vec<u8>, Vec<u8>),
-    ) -> Result<Pairs, KvError> {
+    pub(super) fn slice(&mut self, kv: &dyn Kv, range: impl Fn(Cell) -> (Vec<u8>, Vec<u8>)) -> Result<Pairs, KvError> {
         let mut rows = Pairs::new();
         for _ in 0..CELLS_PER_SLICE {
             let Some(cell) = (!self.is_done()).then(|| Cell::new(self.next_cell)).flatten() else { break };

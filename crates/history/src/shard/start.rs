@@ -1,8 +1,6 @@
 //! Starting a run, or joining, replacing or refusing one that has the id already.
 
-use execution::policy::start_policy::{
-    CurrentRun, StartDecision, decide_signal_with_start, decide_start, superseded,
-};
+use execution::policy::start_policy::{CurrentRun, StartDecision, decide_signal_with_start, decide_start, superseded};
 use execution::workflow::{Command, Reply, Start, StartWorkflowTask, Task};
 use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
 use temporalio_protos::temporal::api::enums::v1::{EventType, WorkflowExecutionStatus};
@@ -251,10 +249,7 @@ fn signal_of(request: &SignalWithStartWorkflowExecutionRequest) -> SignalWorkflo
     #[expect(deprecated, reason = "old clients still send it")]
     SignalWorkflowExecutionRequest {
         namespace: request.namespace.clone(),
-        workflow_execution: Some(WorkflowExecution {
-            workflow_id: request.workflow_id.clone(),
-            run_id: String::new(),
-        }),
+        workflow_execution: Some(WorkflowExecution { workflow_id: request.workflow_id.clone(), run_id: String::new() }),
         signal_name: request.signal_name.clone(),
         input: request.signal_input.clone(),
         identity: request.identity.clone(),
@@ -293,4 +288,3 @@ fn start_of(request: SignalWithStartWorkflowExecutionRequest) -> StartWorkflowEx
         ..StartWorkflowExecutionRequest::default()
     }
 }
-

@@ -136,7 +136,11 @@ impl Timers {
     pub(super) fn next_wake(&self) -> Timestamp {
         let pass = Timestamp::from_nanos(self.horizon.as_nanos()) - self.window / 2;
         let due = [&self.durable, &self.soft].into_iter().filter_map(|set| set.first().map(|(at, _)| *at)).min();
-        if self.durable.len() > self.entries_max / 2 { due.unwrap_or(pass) } else { due.map_or(pass, |at| at.min(pass)) }
+        if self.durable.len() > self.entries_max / 2 {
+            due.unwrap_or(pass)
+        } else {
+            due.map_or(pass, |at| at.min(pass))
+        }
     }
 
     fn start_pass(&mut self, target: Timestamp) {

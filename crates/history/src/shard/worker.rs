@@ -71,11 +71,8 @@ impl Leader {
             };
         };
         let activity_tasks = activity_tasks.into_iter().map(|task| self.activity_response(&run, task)).collect();
-        let response = RespondWorkflowTaskCompletedResponse {
-            workflow_task: None,
-            activity_tasks,
-            reset_history_event_id,
-        };
+        let response =
+            RespondWorkflowTaskCompletedResponse { workflow_task: None, activity_tasks, reset_history_event_id };
         match new_task {
             None => Ok(Answer::message(&response)),
             Some(task) => {

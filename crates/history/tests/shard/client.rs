@@ -102,10 +102,8 @@ impl Client {
     }
 
     pub(crate) async fn describe(&self, workflow_id: &str) -> Result<wf::DescribeWorkflowExecutionResponse, Error> {
-        let request = wf::DescribeWorkflowExecutionRequest {
-            execution: Some(execution(workflow_id, "")),
-            ..Default::default()
-        };
+        let request =
+            wf::DescribeWorkflowExecutionRequest { execution: Some(execution(workflow_id, "")), ..Default::default() };
         self.call(workflow_id, Request::Describe(request)).await
     }
 

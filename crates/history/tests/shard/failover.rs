@@ -53,8 +53,7 @@ fn free_address() -> String {
 }
 
 fn start_nodes(matching: &Arc<FakeMatching>) -> Vec<(Runtime, Life)> {
-    let members: Vec<Member> =
-        (1..=3).map(|id| Member { id: NodeId(id), peer_address: free_address() }).collect();
+    let members: Vec<Member> = (1..=3).map(|id| Member { id: NodeId(id), peer_address: free_address() }).collect();
     let starts = members.iter().map(|member| {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let mut world = World::new();

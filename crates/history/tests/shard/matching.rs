@@ -18,7 +18,8 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-type Querier = Box<dyn Fn(&PartitionKey, PollWorkflowTaskQueueResponse) -> Option<RespondQueryTaskCompletedRequest> + Send>;
+type Querier =
+    Box<dyn Fn(&PartitionKey, PollWorkflowTaskQueueResponse) -> Option<RespondQueryTaskCompletedRequest> + Send>;
 
 #[derive(Default)]
 pub(crate) struct FakeMatching {

@@ -47,7 +47,8 @@ fn an_idle_run_is_asked_directly_sticky_queue_first() {
         let client = &life.client;
         client.start("w").await;
         let task = client.poll_workflow(QUEUE).await;
-        let completion = wf::RespondWorkflowTaskCompletedRequest { sticky_attributes: sticky("mine"), ..Default::default() };
+        let completion =
+            wf::RespondWorkflowTaskCompletedRequest { sticky_attributes: sticky("mine"), ..Default::default() };
         client.complete_with(&task, completion).await.unwrap();
         life.matching.answer_queries(|partition, task| {
             assert!(partition.sticky && partition.task_queue == "mine");

@@ -52,7 +52,11 @@ fn a_timer_fires_not_early_and_hardly_late() {
         client.complete(&task, vec![start_timer("t", after)]).await.unwrap();
         let start = Instant::now();
         let task = client.poll_workflow(QUEUE).await;
-        assert!(start.elapsed() >= after && start.elapsed() < after + Duration::from_millis(50), "{:?}", start.elapsed());
+        assert!(
+            start.elapsed() >= after && start.elapsed() < after + Duration::from_millis(50),
+            "{:?}",
+            start.elapsed()
+        );
         assert!(types(&task.history.unwrap().events).contains(&E::TimerFired));
     });
 }
@@ -63,13 +67,15 @@ fn a_sticky_worker_gets_only_what_is_new_and_a_silent_one_loses_the_task() {
         let client = &life.client;
         client.start("w").await;
         let task = client.poll_workflow(QUEUE).await;
-        let request = wf::RespondWorkflowTaskCompletedRequest { sticky_attributes: sticky("mine"), ..Default::default() };
+        let request =
+            wf::RespondWorkflowTaskCompletedRequest { sticky_attributes: sticky("mine"), ..Default::default() };
         client.complete_with(&task, request).await.unwrap();
         client.signal("w", "one").await.unwrap();
         let task = client.poll_workflow("mine").await;
         let ids: Vec<_> = task.history.as_ref().unwrap().events.iter().map(|event| event.event_id).collect();
         assert_eq!(ids, [4, 5, 6, 7]);
-        let request = wf::RespondWorkflowTaskCompletedRequest { sticky_attributes: sticky("mine"), ..Default::default() };
+        let request =
+            wf::RespondWorkflowTaskCompletedRequest { sticky_attributes: sticky("mine"), ..Default::default() };
         client.complete_with(&task, request).await.unwrap();
         client.signal("w", "two").await.unwrap();
         // Nobody polls the sticky queue: after its timeout the task is on the normal one.
@@ -93,7 +99,10 @@ fn the_next_task_comes_with_the_answer_when_asked_for() {
         };
         let next = client.complete_with(&task, request).await.unwrap().workflow_task.expect("a task");
         let shown: Vec<_> = next.history.as_ref().unwrap().events.iter().map(|event| event.event_type()).collect();
-        assert!(shown.contains(&E::WorkflowExecutionSignaled) && shown.ends_with(&[E::WorkflowTaskStarted]), "{shown:?}");
+        assert!(
+            shown.contains(&E::WorkflowExecutionSignaled) && shown.ends_with(&[E::WorkflowTaskStarted]),
+            "{shown:?}"
+        );
         client.complete(&next, vec![complete_workflow()]).await.unwrap();
     });
 }
