@@ -159,7 +159,10 @@ impl Leader {
         begin: Begin,
     ) -> Result<Begun, Fault> {
         let run_id = self.fresh_ids().run_id;
+        // The copy of a node that was just restarted may be behind. Without the namespace the
+        // run would have no retention: it would be gone the moment it closes.
         let namespace = self.context.namespaces.by_id(&caller.namespace_id);
+        let namespace = namespace.ok_or_else(|| api::Error::Unavailable("the namespace is not known here yet".into()))?;
         let start = Start {
             namespace_id: workflow.namespace_id.clone(),
             workflow_id: workflow.workflow_id.clone(),
@@ -168,7 +171,7 @@ impl Leader {
             request: begin.request,
             signal: begin.signal,
             previous_run_id: current.map(|run| run.run_id.into()),
-            retention: namespace.map(|namespace| namespace.retention).unwrap_or_default(),
+            retention: namespace.retention,
         };
         let mut draft = Draft::new(workflow.run(run_id.as_str()), execution::workflow::State::new());
         self.step(&mut draft, Command::Start(Box::new(start)))?;
