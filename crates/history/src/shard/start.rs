@@ -162,7 +162,8 @@ impl Leader {
         // The copy of a node that was just restarted may be behind. Without the namespace the
         // run would have no retention: it would be gone the moment it closes.
         let namespace = self.context.namespaces.by_id(&caller.namespace_id);
-        let namespace = namespace.ok_or_else(|| api::Error::Unavailable("the namespace is not known here yet".into()))?;
+        let namespace =
+            namespace.ok_or_else(|| api::Error::Unavailable("the namespace is not known here yet".into()))?;
         let start = Start {
             namespace_id: workflow.namespace_id.clone(),
             workflow_id: workflow.workflow_id.clone(),
