@@ -65,6 +65,7 @@ const APPEND_ENTRIES_MAX: u64 = 256;
 const BACKOFF: &str = "200ms";
 /// How often the first voter of a new group asks whether the others are there.
 const BOOTSTRAP_INTERVAL: Duration = Duration::from_millis(25);
+const BOOTSTRAP_INTERVAL_MAX: Duration = Duration::from_millis(800);
 
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum HostError {
@@ -400,11 +401,14 @@ async fn bootstrap(raft: Raft, voters: BTreeSet<u64>, patience: Duration, mut ro
     }
     // The other voters may start a moment later than this one. Asking costs nothing: no
     // term is begun unless a quorum answers.
-    while tokio::time::timeout(BOOTSTRAP_INTERVAL, role.wait_for(has_leader)).await.is_err() {
+    let mut interval = BOOTSTRAP_INTERVAL;
+    while tokio::time::timeout(interval, role.wait_for(has_leader)).await.is_err() {
         let has_stopped = *role.borrow() == Role::Stopped;
         if has_stopped || raft.trigger().elect(true).await.is_err() {
             return;
         }
+        // Asking again ends the vote in progress, which on a slow disk takes longer.
+        interval = (interval * 2).min(BOOTSTRAP_INTERVAL_MAX);
     }
 }
 

@@ -23,6 +23,7 @@ use base::{NodeId, Term};
 use futures_util::FutureExt;
 use openraft::errors::{ClientWriteError, ForwardReason};
 use openraft::raft::ClientWriteResult;
+use openraft::rt::WatchReceiver;
 use tokio::sync::{Notify, oneshot};
 
 use crate::types::{Command, CommittedLeader, LogId, Outcome, Raft, Receipt, TypeConfig};
@@ -138,11 +139,8 @@ impl Pipeline {
         state.in_flight.insert(seq, waiting);
         match tokio::task::unconstrained(write.into_future()).now_or_never() {
             Some(Ok(())) => {
-                if self.planted_ack_before_quorum
-                    && let Some(waiting) = state.in_flight.get_mut(&seq)
-                {
-                    let reply = std::mem::replace(&mut waiting.reply, oneshot::channel().0);
-                    drop(reply.send(Ok(Proposed { index: state.committed_index })));
+                if self.planted_ack_before_quorum {
+                    plant_ack(state, raft, seq);
                 }
                 Ok(())
             }
@@ -269,6 +267,17 @@ impl Pipeline {
             _ => ProposeError::Unknown("the log entry was discarded"),
         };
         drop(waiting.reply.send(Err(reply)));
+    }
+}
+
+/// See [`crate::Config::planted_ack_before_quorum`]. The index is a guess at where the
+/// entry will stand.
+fn plant_ack(state: &mut State, raft: &Raft, seq: u64) {
+    let last = raft.metrics().borrow_watched().last_log_index.unwrap_or(0);
+    let index = last + state.in_flight.len() as u64;
+    if let Some(waiting) = state.in_flight.get_mut(&seq) {
+        let reply = std::mem::replace(&mut waiting.reply, oneshot::channel().0);
+        drop(reply.send(Ok(Proposed { index })));
     }
 }
 
