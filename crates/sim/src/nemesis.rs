@@ -10,6 +10,8 @@ use rand::{RngExt as _, SeedableRng as _};
 pub(crate) enum Fault {
     /// The process dies and the machine loses power: unsynced writes are lost or torn.
     PowerCut(usize),
+    /// The next sync of the disk fails: the node must stop by itself.
+    FailSync(usize),
     /// The process starts again on what its disk still holds.
     Start(usize),
     /// No packet passes between two nodes.
@@ -38,6 +40,10 @@ pub(crate) struct Strike {
 pub(crate) const CHAOS: Duration = Duration::from_secs(20);
 /// Long enough for elections, short enough for many faults in a run.
 const PAUSE_MILLIS: std::ops::Range<u64> = 150..2_500;
+/// What a node does after a failed sync must not matter, however long it goes on.
+const FAILED_MILLIS: std::ops::Range<u64> = 100..3_000;
+/// Longer than a leader's lease, most of the time.
+const HEAL_MILLIS: std::ops::Range<u64> = 300..5_000;
 const DOWN_MILLIS: std::ops::Range<u64> = 20..4_000;
 
 /// Ends with all nodes up and all links whole.
@@ -51,17 +57,31 @@ pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
         let healthy = up_at.iter().all(|at| *at <= now);
         let a = rng.random_range(0..nodes);
         let b = (a + rng.random_range(1..nodes)) % nodes;
-        match rng.random_range(0..14_u32) {
+        match rng.random_range(0..15_u32) {
             0..=3 if up_at[a] <= now => {
                 up_at[a] = now + Duration::from_millis(rng.random_range(DOWN_MILLIS));
                 strikes.push(Strike { at: now, fault: Fault::PowerCut(a) });
                 strikes.push(Strike { at: up_at[a], fault: Fault::Start(a) });
             }
-            4 => strikes.push(Strike { at: now, fault: Fault::Cut(a, b) }),
-            5 => strikes.push(Strike { at: now, fault: Fault::CutOneWay(a, b) }),
-            6 => strikes.push(Strike { at: now, fault: Fault::Hold(a, b) }),
-            7 => strikes.push(Strike { at: now, fault: Fault::Isolate(a) }),
-            8 | 9 => strikes.push(Strike { at: now, fault: Fault::Maroon(a) }),
+            kind @ 4..=9 => {
+                let fault = match kind {
+                    4 => Fault::Cut(a, b),
+                    5 => Fault::CutOneWay(a, b),
+                    6 => Fault::Hold(a, b),
+                    7 => Fault::Isolate(a),
+                    _ => Fault::Maroon(a),
+                };
+                strikes.push(Strike { at: now, fault });
+                let healed_at = now + Duration::from_millis(rng.random_range(HEAL_MILLIS));
+                strikes.push(Strike { at: healed_at.min(CHAOS), fault: Fault::Heal });
+            }
+            11 if up_at[a] <= now => {
+                let cut_at = now + Duration::from_millis(rng.random_range(FAILED_MILLIS));
+                up_at[a] = cut_at + Duration::from_millis(rng.random_range(DOWN_MILLIS));
+                strikes.push(Strike { at: now, fault: Fault::FailSync(a) });
+                strikes.push(Strike { at: cut_at, fault: Fault::PowerCut(a) });
+                strikes.push(Strike { at: up_at[a], fault: Fault::Start(a) });
+            }
             // The whole site loses power.
             10 if healthy => {
                 for (node, up_at) in up_at.iter_mut().enumerate() {

@@ -95,6 +95,7 @@ fn simulate(seed: u64, planted: Option<Planted>, record: &Record) -> Result<(), 
         if planted == Some(Planted::SkipFsync) {
             storage.disk.set_sync_skipped(true);
         }
+        storage.disk.set_sync_latency(sync_latency(seed));
         let (disk, kv) = (storage.disk.clone(), storage.kv.clone());
         let record = record.clone();
         sim.host(node_name(index), move || node(seed, index, planted, disk.clone(), kv.clone(), record.clone()));
@@ -160,6 +161,7 @@ fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rn
             storages[node].disk.power_cut(&mut || rng.next_u64());
             storages[node].kv.power_cut(rng.next_u64());
         }
+        Fault::FailSync(node) => storages[node].disk.fail_sync(1),
         Fault::Start(node) => sim.bounce(node_name(node)),
         Fault::Cut(a, b) => sim.partition(node_name(a), node_name(b)),
         Fault::CutOneWay(a, b) => sim.partition_oneway(node_name(a), node_name(b)),
@@ -186,6 +188,11 @@ fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rn
             }
         }
     }
+}
+
+/// Between a good drive and a bad one.
+fn sync_latency(seed: u64) -> Duration {
+    Duration::from_micros(StdRng::seed_from_u64(seed ^ 0x6673_796e_6321).random_range(0..12_000))
 }
 
 /// The life of one node's process, from start to crash.
@@ -220,6 +227,10 @@ async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDis
     tokio::select! {
         biased;
         served = served => served.map_err(|error| format!("{error:#}"))?,
+        reason = running.failed() => {
+            record.trace(&format!("{} stops: {reason}", node_name(index)));
+            return Ok(());
+        }
         () = watch_leaders(&running, index, &record) => {}
     }
     Err(format!("{} ended by itself", node_name(index)).into())
@@ -253,7 +264,8 @@ fn configure(options: &mut Options, seed: u64, planted: Option<Planted>) {
     let mut rng = StdRng::seed_from_u64(seed ^ 0x636f_6e66_6967_7572);
     options.consensus.checkpoint_interval = Duration::from_millis(rng.random_range(500..5_000));
     options.consensus.log_keep_entries = rng.random_range(8..200);
-    options.history.verify_rows = planted != Some(Planted::ForgetFence);
+    // Planted bugs must be found from outside.
+    options.history.verify_rows = planted.is_none();
     options.history.pipeline_depth = rng.random_range(1..5);
     options.history.cache_runs_max = if rng.random_bool(0.3) { 2 } else { options.history.cache_runs_max };
     options.history.cache_history_bytes_max = if rng.random_bool(0.3) { 256 } else { options.history.cache_history_bytes_max };
