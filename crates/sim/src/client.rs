@@ -191,8 +191,11 @@ async fn start(client: &mut Client, program: &Program, rival: usize, record: &Re
     let answer: Result<wf::StartWorkflowExecutionResponse, _> = client.insist("StartWorkflowExecution", request).await;
     match answer {
         Ok(started) => record.push(Event::StartAcknowledged { workflow_id, request_id, run_id: started.run_id }),
-        Err(status) if status.code() == Code::AlreadyExists => record.push(Event::StartRefused { workflow_id, request_id }),
-        Err(status) => record.push(Event::Denied { workflow_id, answer: format!("start: {:?} {}", status.code(), status.message()) }),
+        Err(status) if status.code() == Code::AlreadyExists => {
+            record.push(Event::StartRefused { workflow_id, request_id })
+        }
+        Err(status) => record
+            .push(Event::Denied { workflow_id, answer: format!("start: {:?} {}", status.code(), status.message()) }),
     }
 }
 
@@ -208,12 +211,16 @@ async fn signal(client: &mut Client, program: &Program, index: usize, record: &R
         ..Default::default()
     };
     record.push(Event::SignalInvoked { workflow_id: workflow_id.clone(), name: name.clone() });
-    let answer: Result<wf::SignalWorkflowExecutionResponse, _> = client.insist("SignalWorkflowExecution", request).await;
+    let answer: Result<wf::SignalWorkflowExecutionResponse, _> =
+        client.insist("SignalWorkflowExecution", request).await;
     match answer {
         Ok(_) => record.push(Event::SignalAcknowledged { workflow_id, name }),
         // An unacknowledged attempt may have got through and completed the workflow.
-        Err(status) if status.code() == Code::NotFound => record.trace(&format!("signal {name} of {workflow_id}: {}", status.message())),
-        Err(status) => record.push(Event::Denied { workflow_id, answer: format!("signal: {:?} {}", status.code(), status.message()) }),
+        Err(status) if status.code() == Code::NotFound => {
+            record.trace(&format!("signal {name} of {workflow_id}: {}", status.message()))
+        }
+        Err(status) => record
+            .push(Event::Denied { workflow_id, answer: format!("signal: {:?} {}", status.code(), status.message()) }),
     }
 }
 
@@ -223,14 +230,22 @@ async fn read(client: &mut Client, workflow_id: &str) -> Result<(String, Vec<His
         namespace: NAMESPACE.to_owned(),
         execution: Some(WorkflowExecution { workflow_id: workflow_id.to_owned(), run_id: String::new() }),
     };
-    let described: wf::DescribeWorkflowExecutionResponse = client.call("DescribeWorkflowExecution", describe, CALL_TIMEOUT).await?;
-    let execution = described.workflow_execution_info.and_then(|info| info.execution).ok_or_else(|| Status::internal("an answer without an execution"))?;
+    let described: wf::DescribeWorkflowExecutionResponse =
+        client.call("DescribeWorkflowExecution", describe, CALL_TIMEOUT).await?;
+    let execution = described
+        .workflow_execution_info
+        .and_then(|info| info.execution)
+        .ok_or_else(|| Status::internal("an answer without an execution"))?;
     let run_id = execution.run_id.clone();
     Ok((run_id, pages(client, execution, Vec::new()).await?))
 }
 
 /// The events from `next_page_token` on, the beginning if it is empty.
-pub(crate) async fn pages(client: &mut Client, execution: WorkflowExecution, next_page_token: Vec<u8>) -> Result<Vec<HistoryEvent>, Status> {
+pub(crate) async fn pages(
+    client: &mut Client,
+    execution: WorkflowExecution,
+    next_page_token: Vec<u8>,
+) -> Result<Vec<HistoryEvent>, Status> {
     let mut request = wf::GetWorkflowExecutionHistoryRequest {
         namespace: NAMESPACE.to_owned(),
         execution: Some(execution),

@@ -111,7 +111,9 @@ mod tests {
             let mut down = [false; 3];
             for strike in &strikes {
                 match strike.fault {
-                    Fault::PowerCut(node) => assert!(!std::mem::replace(&mut down[node], true), "seed {seed}: dead already"),
+                    Fault::PowerCut(node) => {
+                        assert!(!std::mem::replace(&mut down[node], true), "seed {seed}: dead already")
+                    }
                     Fault::Start(node) => assert!(std::mem::replace(&mut down[node], false), "seed {seed}: up already"),
                     _ => {}
                 }

@@ -12,19 +12,54 @@ use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Event {
     /// `request_id` tells attempts of different clients apart.
-    StartAcknowledged { workflow_id: String, request_id: String, run_id: String },
-    StartRefused { workflow_id: String, request_id: String },
-    SignalInvoked { workflow_id: String, name: String },
-    SignalAcknowledged { workflow_id: String, name: String },
-    ActivityStarted { workflow_id: String, activity_id: String, attempt: i32 },
-    ActivityAcknowledged { workflow_id: String, activity_id: String, attempt: i32 },
+    StartAcknowledged {
+        workflow_id: String,
+        request_id: String,
+        run_id: String,
+    },
+    StartRefused {
+        workflow_id: String,
+        request_id: String,
+    },
+    SignalInvoked {
+        workflow_id: String,
+        name: String,
+    },
+    SignalAcknowledged {
+        workflow_id: String,
+        name: String,
+    },
+    ActivityStarted {
+        workflow_id: String,
+        activity_id: String,
+        attempt: i32,
+    },
+    ActivityAcknowledged {
+        workflow_id: String,
+        activity_id: String,
+        attempt: i32,
+    },
     /// The cluster denies what it has acknowledged.
-    Denied { workflow_id: String, answer: String },
-    TaskAcknowledged { workflow_id: String, started_event_id: i64 },
+    Denied {
+        workflow_id: String,
+        answer: String,
+    },
+    TaskAcknowledged {
+        workflow_id: String,
+        started_event_id: i64,
+    },
     /// A history as a worker or a reader saw it.
-    Observed { workflow_id: String, run_id: String, events: Vec<HistoryEvent> },
+    Observed {
+        workflow_id: String,
+        run_id: String,
+        events: Vec<HistoryEvent>,
+    },
     /// The history after everything was healed and closed.
-    Final { workflow_id: String, run_id: String, events: Vec<HistoryEvent> },
+    Final {
+        workflow_id: String,
+        run_id: String,
+        events: Vec<HistoryEvent>,
+    },
 }
 
 impl Event {
@@ -108,7 +143,14 @@ impl fmt::Display for Short<'_> {
                 write!(f, "Final {workflow_id} {run_id}")?;
                 for event in events {
                     let time = event.event_time.unwrap_or_default();
-                    write!(f, "\n           {:>3} {} {}.{:09}", event.event_id, event.event_type().as_str_name(), time.seconds, time.nanos)?;
+                    write!(
+                        f,
+                        "\n           {:>3} {} {}.{:09}",
+                        event.event_id,
+                        event.event_type().as_str_name(),
+                        time.seconds,
+                        time.nanos
+                    )?;
                 }
                 Ok(())
             }

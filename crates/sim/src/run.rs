@@ -8,8 +8,8 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base::{Clock, NodeId, SeededEntropy, Timestamp};
 use cluster::Member;
-use rand::rngs::StdRng;
 use consensus::{Group, Role};
+use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use server::assembly::{self, Options, Running, Seams, Writer};
 use storage::{MemoryDisk, MemoryKv, WalConfig};
@@ -143,7 +143,11 @@ fn agree(sim: &mut turmoil::Sim<'_>, storages: &[Storage]) -> Result<(), String>
             let all = contents[0].iter().chain(&contents[other]);
             let differing = all.filter(|pair| !contents[0].contains(pair) || !contents[other].contains(pair));
             let keys: Vec<_> = differing.map(|(key, value)| format!("{key:?} ({} bytes)", value.len())).collect();
-            return Err(format!("replicas agree violated: {} and {} differ in {keys:?}", node_name(0), node_name(other)));
+            return Err(format!(
+                "replicas agree violated: {} and {} differ in {keys:?}",
+                node_name(0),
+                node_name(other)
+            ));
         }
     }
 }
@@ -196,7 +200,14 @@ fn sync_latency(seed: u64) -> Duration {
 }
 
 /// The life of one node's process, from start to crash.
-async fn node(seed: u64, index: usize, planted: Option<Planted>, disk: MemoryDisk, kv: MemoryKv, record: Record) -> turmoil::Result {
+async fn node(
+    seed: u64,
+    index: usize,
+    planted: Option<Planted>,
+    disk: MemoryDisk,
+    kv: MemoryKv,
+    record: Record,
+) -> turmoil::Result {
     let members = (0..NODES).map(|other| Member {
         id: NodeId(other as u64 + 1),
         peer_address: format!("{}:{PEER_PORT}", node_name(other)),
@@ -268,8 +279,10 @@ fn configure(options: &mut Options, seed: u64, planted: Option<Planted>) {
     options.history.verify_rows = planted.is_none();
     options.history.pipeline_depth = rng.random_range(1..5);
     options.history.cache_runs_max = if rng.random_bool(0.3) { 2 } else { options.history.cache_runs_max };
-    options.history.cache_history_bytes_max = if rng.random_bool(0.3) { 256 } else { options.history.cache_history_bytes_max };
-    options.history.history_page_events_max = if rng.random_bool(0.3) { 3 } else { options.history.history_page_events_max };
+    options.history.cache_history_bytes_max =
+        if rng.random_bool(0.3) { 256 } else { options.history.cache_history_bytes_max };
+    options.history.history_page_events_max =
+        if rng.random_bool(0.3) { 3 } else { options.history.history_page_events_max };
     options.history.fused_dispatch = rng.random_bool(0.7);
     plant(options, planted);
 }

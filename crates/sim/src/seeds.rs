@@ -4,8 +4,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::record::say;
 use crate::Planted;
+use crate::record::say;
 
 /// Within this many seeds a planted bug must be found.
 const PLANTED_SEEDS_MAX: u64 = 60;
@@ -73,7 +73,8 @@ fn run(count: u64, planted: Option<Planted>, enough: usize) -> Outcome {
 /// The numbers of the line of counts.
 fn counts(output: &str) -> [u64; COUNTS.len()] {
     let line = output.lines().rev().find_map(|line| line.strip_prefix("counts: ")).unwrap_or_default();
-    let mut numbers = line.split(", ").map(|part| part.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0));
+    let mut numbers =
+        line.split(", ").map(|part| part.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0));
     COUNTS.map(|_| numbers.next().unwrap_or(0))
 }
 
@@ -82,7 +83,8 @@ pub(crate) fn many(count: u64, planted: Option<Planted>) -> ExitCode {
     for (seed, text) in &failed {
         say(&format!("seed {seed} failed (again: cargo xtask sim {seed}):\n{text}"));
     }
-    let averages: Vec<_> = COUNTS.iter().zip(sums).map(|(name, sum)| format!("{:.1} {name}", sum as f64 / count.max(1) as f64)).collect();
+    let averages: Vec<_> =
+        COUNTS.iter().zip(sums).map(|(name, sum)| format!("{:.1} {name}", sum as f64 / count.max(1) as f64)).collect();
     say(&format!("simulation: on average {}", averages.join(", ")));
     say(&format!("simulation: {} seeds, {} failed", count, failed.len()));
     if failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -91,7 +93,8 @@ pub(crate) fn many(count: u64, planted: Option<Planted>) -> ExitCode {
 pub(crate) fn meta() -> ExitCode {
     let mut good = true;
     for seed in REPEATED_SEEDS {
-        let traces: Vec<_> = (0..2).map(|_| seed_process(seed, None, false).output().expect("can be started").stdout).collect();
+        let traces: Vec<_> =
+            (0..2).map(|_| seed_process(seed, None, false).output().expect("can be started").stdout).collect();
         let same = traces[0] == traces[1] && !traces[0].is_empty();
         if !same {
             let [one, two] = [0, 1].map(|index| String::from_utf8_lossy(&traces[index]).into_owned());

@@ -31,7 +31,8 @@ pub(crate) async fn workflow_tasks(mut client: Client, seed: u64, record: Record
             identity: "sim-worker".to_owned(),
             ..Default::default()
         };
-        let polled: Result<wf::PollWorkflowTaskQueueResponse, _> = client.call("PollWorkflowTaskQueue", request, POLL_TIMEOUT).await;
+        let polled: Result<wf::PollWorkflowTaskQueueResponse, _> =
+            client.call("PollWorkflowTaskQueue", request, POLL_TIMEOUT).await;
         let Ok(task) = polled else {
             tokio::time::sleep(PAUSE).await;
             continue;
@@ -46,8 +47,14 @@ pub(crate) async fn workflow_tasks(mut client: Client, seed: u64, record: Record
             let Ok(rest) = pages(&mut client, execution.clone(), task.next_page_token).await else { continue };
             events.extend(rest);
         }
-        let Some(program) = programs.iter().find(|program| program.workflow_id == execution.workflow_id) else { continue };
-        record.push(Event::Observed { workflow_id: execution.workflow_id.clone(), run_id: execution.run_id, events: events.clone() });
+        let Some(program) = programs.iter().find(|program| program.workflow_id == execution.workflow_id) else {
+            continue;
+        };
+        record.push(Event::Observed {
+            workflow_id: execution.workflow_id.clone(),
+            run_id: execution.run_id,
+            events: events.clone(),
+        });
         let answer = wf::RespondWorkflowTaskCompletedRequest {
             namespace: NAMESPACE.to_owned(),
             task_token: task.task_token,
@@ -58,7 +65,10 @@ pub(crate) async fn workflow_tasks(mut client: Client, seed: u64, record: Record
         let answered: Result<wf::RespondWorkflowTaskCompletedResponse, _> =
             client.call("RespondWorkflowTaskCompleted", answer, CALL_TIMEOUT).await;
         if answered.is_ok() {
-            record.push(Event::TaskAcknowledged { workflow_id: execution.workflow_id, started_event_id: task.started_event_id });
+            record.push(Event::TaskAcknowledged {
+                workflow_id: execution.workflow_id,
+                started_event_id: task.started_event_id,
+            });
         }
     }
 }
@@ -103,8 +113,10 @@ fn activity(index: usize) -> Command {
 }
 
 fn timer(index: usize, duration: Duration) -> Command {
-    let attributes =
-        StartTimerCommandAttributes { timer_id: format!("timer-{index}"), start_to_fire_timeout: Some(proto(duration)) };
+    let attributes = StartTimerCommandAttributes {
+        timer_id: format!("timer-{index}"),
+        start_to_fire_timeout: Some(proto(duration)),
+    };
     command(CommandType::StartTimer, Attributes::StartTimerCommandAttributes(attributes))
 }
 
@@ -128,7 +140,8 @@ pub(crate) async fn activity_tasks(mut client: Client, seed: u64, record: Record
             identity: "sim-worker".to_owned(),
             ..Default::default()
         };
-        let polled: Result<wf::PollActivityTaskQueueResponse, _> = client.call("PollActivityTaskQueue", request, POLL_TIMEOUT).await;
+        let polled: Result<wf::PollActivityTaskQueueResponse, _> =
+            client.call("PollActivityTaskQueue", request, POLL_TIMEOUT).await;
         let Ok(task) = polled else {
             tokio::time::sleep(PAUSE).await;
             continue;
@@ -158,7 +171,8 @@ async fn work(client: &mut Client, program: &Program, task: wf::PollActivityTask
             identity: "sim-worker".to_owned(),
             ..Default::default()
         };
-        let _: Result<wf::RespondActivityTaskFailedResponse, _> = client.call("RespondActivityTaskFailed", answer, CALL_TIMEOUT).await;
+        let _: Result<wf::RespondActivityTaskFailedResponse, _> =
+            client.call("RespondActivityTaskFailed", answer, CALL_TIMEOUT).await;
         return;
     }
     let answer = wf::RespondActivityTaskCompletedRequest {

@@ -14,10 +14,10 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
     let mut completions: BTreeMap<(&str, &str), usize> = BTreeMap::new();
     for event in events {
         match event {
-            Event::ActivityStarted { workflow_id, activity_id, attempt } => {
-                if !attempts.insert((workflow_id, activity_id, *attempt)) {
-                    violations.push(format!("{workflow_id}/{activity_id}: attempt {attempt} was handed out twice"));
-                }
+            Event::ActivityStarted { workflow_id, activity_id, attempt }
+                if !attempts.insert((workflow_id, activity_id, *attempt)) =>
+            {
+                violations.push(format!("{workflow_id}/{activity_id}: attempt {attempt} was handed out twice"));
             }
             Event::ActivityAcknowledged { workflow_id, activity_id, .. } => {
                 *completions.entry((workflow_id, activity_id)).or_default() += 1;
@@ -28,7 +28,9 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
     for ((workflow_id, activity_id), acknowledged) in completions {
         let Some((_, history)) = finals.get(workflow_id) else { continue };
         let scheduled = history.iter().find_map(|event| match &event.attributes {
-            Some(Attributes::ActivityTaskScheduledEventAttributes(a)) if a.activity_id == activity_id => Some(event.event_id),
+            Some(Attributes::ActivityTaskScheduledEventAttributes(a)) if a.activity_id == activity_id => {
+                Some(event.event_id)
+            }
             _ => None,
         });
         let completed = history
@@ -36,7 +38,9 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
             .filter(|event| matches!(&event.attributes, Some(Attributes::ActivityTaskCompletedEventAttributes(a)) if Some(a.scheduled_event_id) == scheduled))
             .count();
         if acknowledged != 1 || completed != 1 {
-            violations.push(format!("{workflow_id}/{activity_id}: {acknowledged} completions acknowledged, {completed} in history"));
+            violations.push(format!(
+                "{workflow_id}/{activity_id}: {acknowledged} completions acknowledged, {completed} in history"
+            ));
         }
     }
     violations

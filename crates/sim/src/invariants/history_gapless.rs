@@ -13,7 +13,9 @@ use crate::record::Event;
 pub(super) fn check(_: &[Event], finals: &Finals<'_>) -> Vec<String> {
     let mut violations = Vec::new();
     for (workflow_id, (_, events)) in finals {
-        if let Some((index, event)) = events.iter().enumerate().find(|(index, event)| event.event_id != *index as i64 + 1) {
+        if let Some((index, event)) =
+            events.iter().enumerate().find(|(index, event)| event.event_id != *index as i64 + 1)
+        {
             violations.push(format!("{workflow_id}: event {} stands at place {}", event.event_id, index + 1));
         }
         if events.first().is_none_or(|event| event.event_type() != EventType::WorkflowExecutionStarted) {

@@ -15,7 +15,8 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
             matches!(&event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(a)) if a.started_event_id == *started_event_id)
         });
         if !there {
-            violations.push(format!("{workflow_id}: the completion of the task started by event {started_event_id} is gone"));
+            violations
+                .push(format!("{workflow_id}: the completion of the task started by event {started_event_id} is gone"));
         }
     }
     violations

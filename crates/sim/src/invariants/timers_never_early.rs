@@ -13,11 +13,16 @@ pub(super) fn check(_: &[Event], finals: &Finals<'_>) -> Vec<String> {
         for event in *events {
             let Some(Attributes::TimerFiredEventAttributes(fired)) = &event.attributes else { continue };
             let Some((started, asked)) = started(events, fired.started_event_id) else {
-                violations.push(format!("{workflow_id}: event {} fires a timer that was never started", event.event_id));
+                violations
+                    .push(format!("{workflow_id}: event {} fires a timer that was never started", event.event_id));
                 continue;
             };
             if time(event).since(started) < asked {
-                violations.push(format!("{workflow_id}: timer {} fired after {:?} of {asked:?}", fired.timer_id, time(event).since(started)));
+                violations.push(format!(
+                    "{workflow_id}: timer {} fired after {:?} of {asked:?}",
+                    fired.timer_id,
+                    time(event).since(started)
+                ));
             }
         }
     }
