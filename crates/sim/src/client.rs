@@ -26,7 +26,7 @@ use crate::nemesis::CHAOS;
 use crate::program::{NAMESPACE, Program, TASK_QUEUE, programs};
 use crate::record::{Event, Record};
 use crate::run::{GRPC_PORT, NODES, node_name};
-use crate::worker;
+use crate::worker::{self, Worker};
 
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
 const RETRY_PAUSE: Duration = Duration::from_millis(150);
@@ -117,7 +117,9 @@ pub(crate) async fn run(seed: u64, record: Record, done: Rc<Cell<bool>>) -> turm
         }
     }
     for index in 0..2 {
-        local.spawn_local(worker::workflow_tasks(Client::new(seed ^ 0x7774_0000 ^ index), seed, record.clone()));
+        let worker = Worker::new(seed, index, record.clone());
+        local.spawn_local(worker.clone().workflow_tasks(Client::new(seed ^ 0x7774_0000 ^ index), false));
+        local.spawn_local(worker.workflow_tasks(Client::new(seed ^ 0x7374_0000 ^ index), true));
         local.spawn_local(worker::activity_tasks(Client::new(seed ^ 0x6174_0000 ^ index), seed, record.clone()));
     }
     local

@@ -1,17 +1,20 @@
 //! A worker over the public API: workflow code as a function of the history, activities
 //! that fail as their program says.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use temporalio_protos::temporal::api::command::v1::{
     Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
     StartTimerCommandAttributes, command::Attributes,
 };
-use temporalio_protos::temporal::api::common::v1::{ActivityType, RetryPolicy};
-use temporalio_protos::temporal::api::enums::v1::{CommandType, EventType};
+use temporalio_protos::temporal::api::common::v1::{ActivityType, RetryPolicy, WorkflowExecution};
+use temporalio_protos::temporal::api::enums::v1::{CommandType, EventType, TaskQueueKind};
 use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
-use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use crate::client::{Client, pages};
@@ -20,56 +23,111 @@ use crate::record::{Event, Record};
 
 const POLL_TIMEOUT: Duration = Duration::from_secs(6);
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
+const STICKY_TIMEOUT: Duration = Duration::from_secs(2);
 const PAUSE: Duration = Duration::from_millis(50);
 
-pub(crate) async fn workflow_tasks(mut client: Client, seed: u64, record: Record) {
-    let programs = programs(seed);
-    loop {
-        let request = wf::PollWorkflowTaskQueueRequest {
-            namespace: NAMESPACE.to_owned(),
-            task_queue: Some(TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() }),
-            identity: "sim-worker".to_owned(),
-            ..Default::default()
+/// A worker process: it keeps the histories of its workflows, so that it can be sent only
+/// what is new, on a queue of its own.
+#[derive(Clone)]
+pub(crate) struct Worker {
+    programs: Rc<Vec<Program>>,
+    /// What is known of each run, up to the start of its last task here.
+    histories: Rc<RefCell<BTreeMap<String, Vec<HistoryEvent>>>>,
+    sticky_queue: TaskQueue,
+    /// Some workers of the world cache nothing.
+    is_sticky: bool,
+    record: Record,
+}
+
+impl Worker {
+    pub(crate) fn new(seed: u64, index: u64, record: Record) -> Self {
+        let sticky_queue = TaskQueue {
+            name: format!("sticky-{index}"),
+            kind: TaskQueueKind::Sticky.into(),
+            normal_name: TASK_QUEUE.to_owned(),
         };
-        let polled: Result<wf::PollWorkflowTaskQueueResponse, _> =
-            client.call("PollWorkflowTaskQueue", request, POLL_TIMEOUT).await;
-        let Ok(task) = polled else {
-            tokio::time::sleep(PAUSE).await;
-            continue;
-        };
-        if task.task_token.is_empty() {
-            continue;
+        let programs = Rc::new(programs(seed));
+        Self { programs, histories: Rc::default(), sticky_queue, is_sticky: !seed.is_multiple_of(4), record }
+    }
+
+    /// Polls for ever, either the common queue or the worker's own.
+    pub(crate) async fn workflow_tasks(self, mut client: Client, sticky: bool) {
+        let common = TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() };
+        let queue = if sticky { self.sticky_queue.clone() } else { common };
+        loop {
+            let request = wf::PollWorkflowTaskQueueRequest {
+                namespace: NAMESPACE.to_owned(),
+                task_queue: Some(queue.clone()),
+                identity: "sim-worker".to_owned(),
+                ..Default::default()
+            };
+            let polled: Result<wf::PollWorkflowTaskQueueResponse, _> =
+                client.call("PollWorkflowTaskQueue", request, POLL_TIMEOUT).await;
+            match polled {
+                Ok(task) if !task.task_token.is_empty() => self.workflow_task(&mut client, task).await,
+                Ok(_) => {}
+                Err(_) => tokio::time::sleep(PAUSE).await,
+            }
         }
-        let execution = task.workflow_execution.unwrap_or_default();
-        let mut events = task.history.unwrap_or_default().events;
-        if !task.next_page_token.is_empty() {
-            // Without the rest nothing can be decided; the task will time out.
-            let Ok(rest) = pages(&mut client, execution.clone(), task.next_page_token).await else { continue };
-            events.extend(rest);
-        }
-        let Some(program) = programs.iter().find(|program| program.workflow_id == execution.workflow_id) else {
-            continue;
-        };
-        record.push(Event::Observed {
-            workflow_id: execution.workflow_id.clone(),
-            run_id: execution.run_id,
+    }
+
+    async fn workflow_task(&self, client: &mut Client, task: wf::PollWorkflowTaskQueueResponse) {
+        let execution = task.workflow_execution.clone().unwrap_or_default();
+        let WorkflowExecution { workflow_id, run_id } = execution.clone();
+        let Some(program) = self.programs.iter().find(|program| program.workflow_id == workflow_id) else { return };
+        let (token, started_event_id) = (task.task_token.clone(), task.started_event_id);
+        // Without all of it nothing can be decided; the task will time out.
+        let Some(events) = self.history(client, execution, task).await else { return };
+        self.record.push(Event::Observed {
+            workflow_id: workflow_id.clone(),
+            run_id: run_id.clone(),
             events: events.clone(),
         });
+        let sticky = StickyExecutionAttributes {
+            worker_task_queue: Some(self.sticky_queue.clone()),
+            schedule_to_start_timeout: Some(proto(STICKY_TIMEOUT)),
+        };
         let answer = wf::RespondWorkflowTaskCompletedRequest {
             namespace: NAMESPACE.to_owned(),
-            task_token: task.task_token,
+            task_token: token,
             commands: decide(program, &events),
             identity: "sim-worker".to_owned(),
+            sticky_attributes: self.is_sticky.then_some(sticky),
             ..Default::default()
         };
+        self.histories.borrow_mut().insert(run_id, events);
         let answered: Result<wf::RespondWorkflowTaskCompletedResponse, _> =
             client.call("RespondWorkflowTaskCompleted", answer, CALL_TIMEOUT).await;
         if answered.is_ok() {
-            record.push(Event::TaskAcknowledged {
-                workflow_id: execution.workflow_id,
-                started_event_id: task.started_event_id,
-            });
+            self.record.push(Event::TaskAcknowledged { workflow_id, started_event_id });
         }
+    }
+
+    /// The whole history up to the start of the task: what came with it, behind what is
+    /// known already.
+    async fn history(
+        &self,
+        client: &mut Client,
+        execution: WorkflowExecution,
+        task: wf::PollWorkflowTaskQueueResponse,
+    ) -> Option<Vec<HistoryEvent>> {
+        let mut known = self.histories.borrow_mut().remove(&execution.run_id).unwrap_or_default();
+        let mut events = task.history.unwrap_or_default().events;
+        if !task.next_page_token.is_empty() {
+            events.extend(pages(client, execution.clone(), task.next_page_token).await.ok()?);
+        }
+        let first = events.first().map_or(1, |event| event.event_id);
+        if first > 1 {
+            known.retain(|event| event.event_id < first);
+            if known.last().is_none_or(|last| last.event_id + 1 != first) {
+                // This worker does not know the beginning (any more).
+                known = pages(client, execution, Vec::new()).await.ok()?;
+                known.retain(|event| event.event_id < first);
+            }
+            known.extend(events);
+            events = known;
+        }
+        events.last().is_some_and(|last| last.event_id == task.started_event_id).then_some(events)
     }
 }
 
