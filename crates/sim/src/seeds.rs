@@ -108,7 +108,10 @@ pub(crate) fn meta() -> ExitCode {
         let found = run(PLANTED_SEEDS_MAX, Some(planted), 1).failed;
         match found.first() {
             Some((seed, text)) => {
-                let verdict = text.lines().find(|line| line.contains("violated")).unwrap_or("(no verdict)");
+                let violations: Vec<_> = text.lines().filter(|line| line.contains(" violated: ")).collect();
+                // That something hangs says less than what is wrong.
+                let telling = violations.iter().find(|line| !line.starts_with("liveness"));
+                let verdict = telling.or(violations.first()).copied().unwrap_or("(no verdict)");
                 say(&format!("simulation: planted {planted:?} found with seed {seed}: {verdict}"));
             }
             None => say(&format!("simulation: planted {planted:?} NOT found in {PLANTED_SEEDS_MAX} seeds")),

@@ -215,6 +215,10 @@ pub(crate) async fn activity_tasks(mut client: Client, seed: u64, record: Record
 
 async fn work(client: &mut Client, program: &Program, task: wf::PollActivityTaskQueueResponse, record: &Record) {
     let (workflow_id, activity_id, attempt) = (program.workflow_id.clone(), task.activity_id, task.attempt);
+    if task.workflow_namespace != NAMESPACE {
+        let answer = format!("an activity of namespace {:?}", task.workflow_namespace);
+        record.push(Event::Denied { workflow_id: workflow_id.clone(), answer });
+    }
     record.push(Event::ActivityStarted { workflow_id: workflow_id.clone(), activity_id: activity_id.clone(), attempt });
     tokio::time::sleep(PAUSE).await;
     if attempt <= program.failures {
