@@ -76,6 +76,7 @@ class Cluster:
         self.binary = binary
         self.nodes = nodes
         self.folder = tempfile.TemporaryDirectory(prefix="perpetuo-cluster-")
+        self.restarted: dict[int, subprocess.Popen] = {}
 
     def __enter__(self) -> "Cluster":
         argv = [self.binary, "cluster", "dev", "--nodes", str(self.nodes), "--dir", self.folder.name, "--port", str(free_port())]
@@ -106,10 +107,31 @@ class Cluster:
         raise RuntimeError(f"no node knows the leader of {workflow_id}")
 
     def kill(self, node_id: int) -> None:
-        node = next(node for node in self.description["nodes"] if node["id"] == node_id)
-        os.kill(node["pid"], signal.SIGKILL)
+        if again := self.restarted.pop(node_id, None):
+            again.kill()
+            again.wait()
+        else:
+            os.kill(self.node(node_id)["pid"], signal.SIGKILL)
+
+    def command_of(self, node_id: int) -> list[str]:
+        """The argv of a node that is still the one which the cluster started."""
+        raw = pathlib.Path(f"/proc/{self.node(node_id)['pid']}/cmdline").read_text()
+        return raw.rstrip("\0").split("\0")
+
+    def start(self, node_id: int, command: list[str]) -> None:
+        """Starts a killed node again, with the data that it had."""
+        with open(self.node(node_id)["log"], "ab") as log:
+            self.restarted[node_id] = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        wait_for_port(int(self.node(node_id)["grpc_address"].rsplit(":", 1)[1]), self.restarted[node_id])
+
+    def node(self, node_id: int) -> dict:
+        return next(node for node in self.description["nodes"] if node["id"] == node_id)
 
     def __exit__(self, *_: object) -> None:
+        for process in self.restarted.values():
+            process.terminate()
+        for process in self.restarted.values():
+            process.wait(timeout=20)
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=30)
         self.folder.cleanup()

@@ -1,9 +1,10 @@
 //! Real SDKs, each fetched by its own package manager, against the real binary. The
 //! suites live in `e2e/<language>`; each is a program that takes the path of the binary
-//! and exits with 0 when everything passed.
+//! and exits with 0 when everything passed. The scenarios are programs that take the
+//! address of a server; `e2e/python/stage.py` starts the servers for them.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -11,8 +12,23 @@ use anyhow::{Result, bail};
 use crate::shell;
 
 const SUITES: [&str; 5] = ["readme", "python", "typescript", "go", "java"];
+/// The languages that have scenarios.
+const SCENARIOS: [&str; 1] = ["python"];
+/// How long leaders keep being killed in the everyday run.
+const KILLING_SECONDS: u32 = 45;
 
-pub(crate) fn e2e(names: &[String]) -> Result<()> {
+/// What the scenarios run against.
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Mode {
+    /// One node.
+    One,
+    /// Three nodes.
+    Three,
+    /// Three nodes, of which a leader is killed every 20 s and started again.
+    Killing,
+}
+
+pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
     for name in names {
         if !SUITES.contains(&name.as_str()) {
             bail!("there is no suite {name:?}; there are {SUITES:?}");
@@ -20,8 +36,15 @@ pub(crate) fn e2e(names: &[String]) -> Result<()> {
     }
     let binary = shell::release_binary()?;
     fs::create_dir_all(shell::scratch())?;
+    let wanted = |name: &&str| names.is_empty() || names.iter().any(|other| other == name);
+    let scenarios: Vec<_> = SCENARIOS.into_iter().filter(wanted).collect();
+    match mode {
+        Some(_) if scenarios.is_empty() => bail!("only {SCENARIOS:?} have scenarios"),
+        Some(mode) => return run_scenarios(&binary, mode, &scenarios),
+        None => {}
+    }
     for suite in SUITES {
-        if !names.is_empty() && !names.iter().any(|name| name == suite) {
+        if !wanted(&suite) {
             continue;
         }
         shell::say(&format!("\n-- e2e {suite}"));
@@ -34,10 +57,48 @@ pub(crate) fn e2e(names: &[String]) -> Result<()> {
             _ => unreachable!("every suite is listed"),
         }
     }
+    if !scenarios.is_empty() {
+        for mode in [Mode::One, Mode::Three, Mode::Killing] {
+            run_scenarios(&binary, mode, &scenarios)?;
+        }
+    }
     Ok(())
 }
 
+/// Runs the scenarios of several languages side by side, against the same servers.
+fn run_scenarios(binary: &Path, mode: Mode, languages: &[&str]) -> Result<()> {
+    let (mode_name, rough) = match mode {
+        Mode::One => ("one", false),
+        Mode::Three => ("three", false),
+        Mode::Killing => ("killing", true),
+    };
+    shell::say(&format!("\n-- e2e scenarios, {mode_name}: {}", languages.join(", ")));
+    let folder = shell::root().join("e2e/python");
+    let interpreter = python_environment()?;
+    let mut stage = Command::new(&interpreter);
+    stage.arg(folder.join("stage.py")).arg(binary).arg(mode_name);
+    for language in languages {
+        stage.arg("--");
+        match *language {
+            "python" => stage.arg(&interpreter).arg(folder.join("run.py")),
+            _ => unreachable!("every language is listed"),
+        };
+        stage.arg("{address}");
+        if rough {
+            stage.args(["--rough", "--seconds", &KILLING_SECONDS.to_string()]);
+        }
+    }
+    shell::run(stage.current_dir(shell::root()))
+}
+
 fn python(binary: &Path, script: &str) -> Result<()> {
+    let interpreter = python_environment()?;
+    let script = shell::root().join("e2e/python").join(script);
+    shell::run(Command::new(&interpreter).arg(script).arg(binary).current_dir(shell::root()))
+}
+
+/// A virtual environment with the SDK; its interpreter.
+fn python_environment() -> Result<PathBuf> {
     let folder = shell::root().join("e2e/python");
     let venv = shell::scratch().join("python");
     let interpreter = venv.join("bin/python");
@@ -55,7 +116,7 @@ fn python(binary: &Path, script: &str) -> Result<()> {
             .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r"])
             .arg(folder.join("requirements.txt")),
     )?;
-    shell::run(Command::new(&interpreter).arg(folder.join(script)).arg(binary).current_dir(shell::root()))
+    Ok(interpreter)
 }
 
 fn typescript(binary: &Path) -> Result<()> {

@@ -29,6 +29,9 @@ enum Task {
     E2e {
         /// readme, python, typescript, go, java
         suites: Vec<String>,
+        /// Only the scenarios of these suites, and only against this.
+        #[arg(long)]
+        mode: Option<e2e::Mode>,
     },
     /// Simulated clusters: one seed, or the seeds from 1 to N.
     Sim {
@@ -50,7 +53,7 @@ fn main() -> anyhow::Result<()> {
         Task::Verify => verify::verify(),
         Task::Fix => verify::fix(),
         Task::Tidy => tidy::tidy(),
-        Task::E2e { suites } => e2e::e2e(&suites),
+        Task::E2e { suites, mode } => e2e::e2e(&suites, mode),
         Task::Sim { seed, seeds, rest } => verify::sim(seed, seeds, &rest),
         Task::Dev => shell::cargo(&["run", "--release", "--", "cluster", "dev", "--nodes", "3"]),
     }

@@ -30,7 +30,7 @@ pub(crate) fn verify() -> Result<()> {
     sim(None, Some(GATE_SEEDS), &[])?;
     sim(None, None, &["--meta".to_owned()])?;
     step("end to end");
-    e2e::e2e(&[])?;
+    e2e::e2e(&[], None)?;
     shell::say("\nverify: all checks passed");
     Ok(())
 }
