@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 
 use crate::shell;
 
-const SUITES: [&str; 5] = ["readme", "python", "typescript", "go", "java"];
+const SUITES: [&str; 6] = ["readme", "python", "random", "typescript", "go", "java"];
 /// The languages that have scenarios.
 const SCENARIOS: [&str; 1] = ["python"];
 /// How long leaders keep being killed in the everyday run.
@@ -51,6 +51,7 @@ pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
         match suite {
             "readme" => python(&binary, "readme.py")?,
             "python" => python(&binary, "suite.py")?,
+            "random" => python(&binary, "random_workflows.py")?,
             "typescript" => typescript(&binary)?,
             "go" => go(&binary)?,
             "java" => java(&binary)?,
