@@ -450,5 +450,5 @@ async def pending_activity_is_described(env: Env) -> None:
             wait = pending.next_attempt_schedule_time.ToDatetime() - pending.last_attempt_complete_time.ToDatetime()
             assert abs(wait - timedelta(seconds=20)) < timedelta(seconds=1), wait
             assert abs(pending.current_retry_interval.ToTimedelta() - wait) < timedelta(milliseconds=1), pending
-        await handle.terminate(reason="seen enough")
+        await env.terminate(handle, reason="seen enough")
     assert one_of(await env.history(handle), "WorkflowExecutionTerminated").reason == "seen enough"

@@ -217,7 +217,7 @@ async def queries_rejected_by_status(env: Env) -> None:
         assert await clean.query(Mailbox.count, reject_condition=condition) == 0
         killed = await env.start(Mailbox.run, suffix="killed")
         assert await killed.query(Mailbox.count) == 0
-        await killed.terminate()
+        await env.terminate(killed)
         cases = [
             (clean, QueryRejectCondition.NOT_OPEN, WorkflowExecutionStatus.COMPLETED),
             (killed, QueryRejectCondition.NOT_OPEN, WorkflowExecutionStatus.TERMINATED),
