@@ -3,6 +3,7 @@
 //! and exits with 0 when everything passed. The scenarios are programs that take the
 //! address of a server; `e2e/python/stage.py` starts the servers for them.
 
+use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,9 +12,9 @@ use anyhow::{Result, bail};
 
 use crate::shell;
 
-const SUITES: [&str; 6] = ["readme", "python", "random", "typescript", "go", "java"];
+const SUITES: [&str; 5] = ["readme", "python", "random", "go", "java"];
 /// The languages that have scenarios.
-const SCENARIOS: [&str; 1] = ["python"];
+const SCENARIOS: [&str; 2] = ["python", "typescript"];
 /// How long leaders keep being killed in the everyday run.
 const KILLING_SECONDS: u32 = 45;
 
@@ -30,14 +31,15 @@ pub(crate) enum Mode {
 
 pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
     for name in names {
-        if !SUITES.contains(&name.as_str()) {
-            bail!("there is no suite {name:?}; there are {SUITES:?}");
+        if !SUITES.contains(&name.as_str()) && !SCENARIOS.contains(&name.as_str()) {
+            bail!("there is no suite {name:?}; there are {SUITES:?} and {SCENARIOS:?}");
         }
     }
     let binary = shell::release_binary()?;
     fs::create_dir_all(shell::scratch())?;
     let wanted = |name: &&str| names.is_empty() || names.iter().any(|other| other == name);
-    let scenarios: Vec<_> = SCENARIOS.into_iter().filter(wanted).collect();
+    let languages: Vec<_> = SCENARIOS.into_iter().filter(wanted).collect();
+    let scenarios = languages.iter().map(|language| prepare(language)).collect::<Result<Vec<_>>>()?;
     match mode {
         Some(_) if scenarios.is_empty() => bail!("only {SCENARIOS:?} have scenarios"),
         Some(mode) => return run_scenarios(&binary, mode, &scenarios),
@@ -52,7 +54,6 @@ pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
             "readme" => python(&binary, "readme.py")?,
             "python" => python(&binary, "suite.py")?,
             "random" => python(&binary, "random_workflows.py")?,
-            "typescript" => typescript(&binary)?,
             "go" => go(&binary)?,
             "java" => java(&binary)?,
             _ => unreachable!("every suite is listed"),
@@ -66,25 +67,27 @@ pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
     Ok(())
 }
 
+/// How the scenarios of a language are run, once everything for them is installed and compiled.
+fn prepare(language: &str) -> Result<Vec<OsString>> {
+    match language {
+        "python" => Ok(vec![python_environment()?.into(), shell::root().join("e2e/python/run.py").into()]),
+        "typescript" => Ok(vec!["node".into(), typescript()?.join("run.mjs").into()]),
+        _ => unreachable!("every language is listed"),
+    }
+}
+
 /// Runs the scenarios of several languages side by side, against the same servers.
-fn run_scenarios(binary: &Path, mode: Mode, languages: &[&str]) -> Result<()> {
+fn run_scenarios(binary: &Path, mode: Mode, commands: &[Vec<OsString>]) -> Result<()> {
     let (mode_name, rough) = match mode {
         Mode::One => ("one", false),
         Mode::Three => ("three", false),
         Mode::Killing => ("killing", true),
     };
-    shell::say(&format!("\n-- e2e scenarios, {mode_name}: {}", languages.join(", ")));
-    let folder = shell::root().join("e2e/python");
-    let interpreter = python_environment()?;
-    let mut stage = Command::new(&interpreter);
-    stage.arg(folder.join("stage.py")).arg(binary).arg(mode_name);
-    for language in languages {
-        stage.arg("--");
-        match *language {
-            "python" => stage.arg(&interpreter).arg(folder.join("run.py")),
-            _ => unreachable!("every language is listed"),
-        };
-        stage.arg("{address}");
+    shell::say(&format!("\n-- e2e scenarios, {mode_name}"));
+    let mut stage = Command::new(python_environment()?);
+    stage.arg(shell::root().join("e2e/python/stage.py")).arg(binary).arg(mode_name);
+    for command in commands {
+        stage.arg("--").args(command).arg("{address}");
         if rough {
             stage.args(["--rough", "--seconds", &KILLING_SECONDS.to_string()]);
         }
@@ -120,7 +123,8 @@ fn python_environment() -> Result<PathBuf> {
     Ok(interpreter)
 }
 
-fn typescript(binary: &Path) -> Result<()> {
+/// A folder with the suite and the packages that it needs.
+fn typescript() -> Result<PathBuf> {
     shell::need("npm", "--version", &["nodejs", "npm"])?;
     let work = shell::scratch().join("typescript");
     copy(&shell::root().join("e2e/typescript"), &work)?;
@@ -129,7 +133,7 @@ fn typescript(binary: &Path) -> Result<()> {
             .args(["install", "--no-package-lock", "--no-audit", "--no-fund", "--loglevel=error"])
             .current_dir(&work),
     )?;
-    shell::run(Command::new("node").arg("hello.mjs").arg(binary).current_dir(&work))
+    Ok(work)
 }
 
 fn go(binary: &Path) -> Result<()> {
