@@ -50,6 +50,7 @@ pub(crate) fn namespace() -> namespace_info::Capabilities {
         // `ShutdownWorker` ends the worker's polls on every node, so that no task is given
         // to a poll whose worker has hung up.
         worker_poll_complete_on_shutdown: true,
+        worker_heartbeats: true,
         ..namespace_info::Capabilities::default()
     }
 }

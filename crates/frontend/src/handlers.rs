@@ -6,6 +6,7 @@ mod operator;
 mod queries;
 mod system;
 mod task_queues;
+mod workers;
 mod workflow_tasks;
 mod workflows;
 
@@ -63,7 +64,11 @@ table! {
 
     "DescribeTaskQueue" => task_queues::describe,
     "ShutdownWorker" => task_queues::shutdown_worker,
-    "RecordWorkerHeartbeat" => task_queues::record_worker_heartbeat,
+
+    "RecordWorkerHeartbeat" => workers::record_heartbeat,
+    "ListWorkers" => workers::list,
+    "CountWorkers" => workers::count,
+    "DescribeWorker" => workers::describe,
 
     "ListSearchAttributes" => operator::list_search_attributes,
 }

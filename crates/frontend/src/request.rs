@@ -9,17 +9,17 @@ use cluster::Namespace;
 use prost::Message;
 use temporalio_protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
 use temporalio_protos::temporal::api::workflowservice::v1::{
-    DescribeNamespaceRequest, DescribeTaskQueueRequest, DescribeWorkflowExecutionRequest, GetClusterInfoRequest,
-    GetSystemInfoRequest, GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryReverseRequest,
-    ListNamespacesRequest, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest, QueryWorkflowRequest,
-    RecordActivityTaskHeartbeatByIdRequest, RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest,
-    RegisterNamespaceRequest, RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest,
-    RespondActivityTaskCanceledByIdRequest, RespondActivityTaskCanceledRequest,
-    RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest, RespondActivityTaskFailedByIdRequest,
-    RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest, RespondWorkflowTaskCompletedRequest,
-    RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest, SignalWithStartWorkflowExecutionRequest,
-    SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
-    UpdateNamespaceRequest,
+    CountWorkersRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest, DescribeWorkerRequest,
+    DescribeWorkflowExecutionRequest, GetClusterInfoRequest, GetSystemInfoRequest, GetWorkflowExecutionHistoryRequest,
+    GetWorkflowExecutionHistoryReverseRequest, ListNamespacesRequest, ListWorkersRequest, PollActivityTaskQueueRequest,
+    PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
+    RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest,
+    RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest, RespondActivityTaskCanceledByIdRequest,
+    RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest,
+    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest,
+    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
+    SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+    TerminateWorkflowExecutionRequest, UpdateNamespaceRequest,
 };
 
 use crate::call::{Call, check_name, named, namespace_not_set, tokened};
@@ -108,6 +108,9 @@ by_name!(
     DescribeTaskQueueRequest,
     ShutdownWorkerRequest,
     RecordWorkerHeartbeatRequest,
+    ListWorkersRequest,
+    CountWorkersRequest,
+    DescribeWorkerRequest,
     RespondActivityTaskCompletedByIdRequest,
     RespondActivityTaskFailedByIdRequest,
     RespondActivityTaskCanceledByIdRequest,

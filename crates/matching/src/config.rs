@@ -64,6 +64,12 @@ pub struct Config {
     /// Tasks of silent sticky queues waiting to be returned. What does not fit is left to
     /// the shard's own schedule-to-start timer. Default 10,000.
     pub sticky_returns_waiting_max: usize,
+    /// A worker that sent no heartbeat for this long is not listed any more. Default 5 min.
+    pub worker_time_to_live: Duration,
+    /// Workers that this node remembers by their heartbeats. Default 100,000.
+    pub workers_max: usize,
+    /// Bytes of heartbeats that this node remembers. Default 256 MiB.
+    pub worker_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -93,6 +99,9 @@ impl Default for Config {
             worker_shutdowns_max: 10_000,
             sticky_returns_concurrent_max: 64,
             sticky_returns_waiting_max: 10_000,
+            worker_time_to_live: Duration::from_secs(300),
+            workers_max: 100_000,
+            worker_bytes_max: 256 << 20,
         }
     }
 }
@@ -118,6 +127,7 @@ impl Config {
             ("start_retry", self.start_retry),
             ("start_retry_refused", self.start_retry_refused),
             ("sweep_interval", self.sweep_interval),
+            ("worker_time_to_live", self.worker_time_to_live),
         ];
         let counts = [
             ("partitions_max", self.partitions_max),
@@ -130,6 +140,8 @@ impl Config {
             ("worker_shutdowns_max", self.worker_shutdowns_max),
             ("sticky_returns_concurrent_max", self.sticky_returns_concurrent_max),
             ("sticky_returns_waiting_max", self.sticky_returns_waiting_max),
+            ("workers_max", self.workers_max),
+            ("worker_bytes_max", self.worker_bytes_max),
         ];
         let problem = "must be more than zero";
         if let Some((field, _)) = durations.iter().find(|(_, value)| value.is_zero()) {

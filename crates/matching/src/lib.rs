@@ -11,6 +11,7 @@ mod key;
 mod matcher;
 mod poll;
 mod query;
+mod registry;
 mod service;
 mod state;
 mod statistics;

@@ -17,6 +17,7 @@ use base::{Clock, Entropy, cell_of};
 use bytes::Bytes;
 use cluster::{ActivityReservation, MatchingService};
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ use tracing::{debug, warn};
 
 use crate::key::Key;
 use crate::matcher::{Input, Place, PollerId, Rank, Task};
+use crate::registry::{Bounds, Registry};
 use crate::state::{Ask, Effects, Start, State, Step, TaskKey, Work};
 use crate::{Config, Upstream};
 
@@ -41,6 +43,7 @@ pub(crate) struct Inner {
     pub entropy: Arc<dyn Entropy>,
     origin: Instant,
     state: Mutex<State>,
+    registry: Mutex<Registry>,
     sticky_returns: mpsc::Sender<StickyReturn>,
 }
 
@@ -60,7 +63,13 @@ impl Service {
     #[must_use]
     pub fn new(config: Config, upstream: Arc<dyn Upstream>, clock: Arc<dyn Clock>, entropy: Arc<dyn Entropy>) -> Self {
         let (sender, sticky_returns) = mpsc::channel(config.sticky_returns_waiting_max);
+        let bounds = Bounds {
+            workers_max: config.workers_max,
+            bytes_max: config.worker_bytes_max,
+            time_to_live: config.worker_time_to_live,
+        };
         let inner = Inner {
+            registry: Mutex::new(Registry::new(bounds)),
             config,
             upstream,
             clock,
@@ -130,6 +139,13 @@ impl MatchingService for Handle {
                 self.cancel_polls(&namespace_id, &cancel);
                 Response::Body(Bytes::new())
             }
+            Request::RecordHeartbeat(request) => {
+                self.registry().record(&namespace_id, request.worker_heartbeat, self.now());
+                Response::Body(Bytes::new())
+            }
+            Request::ListWorkers(request) => encoded(&self.registry().list(&namespace_id, &request)?),
+            Request::CountWorkers(request) => encoded(&self.registry().count(&namespace_id, &request)?),
+            Request::DescribeWorker(request) => encoded(&self.registry().describe(&namespace_id, request)?),
         };
         Ok(MatchingResponse { response: Some(response) })
     }
@@ -147,6 +163,10 @@ impl Handle {
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, State> {
         self.inner.state.lock().expect("no panic while held")
+    }
+
+    fn registry(&self) -> MutexGuard<'_, Registry> {
+        self.inner.registry.lock().expect("no panic while held")
     }
 
     /// Steps a partition, and does or hands on what follows.
@@ -223,6 +243,7 @@ impl Handle {
         let now = self.now();
         let effects = self.lock().sweep(now, &self.inner.config);
         self.settle(effects);
+        self.registry().expire(now);
     }
 
     /// Ends the polls of what has moved to another node: they find the way by themselves.
@@ -272,6 +293,10 @@ impl Handle {
             debug!(%error, "a sticky task could not be returned; its schedule-to-start timer will do it");
         }
     }
+}
+
+fn encoded(message: &impl Message) -> Response {
+    Response::Body(message.encode_to_vec().into())
 }
 
 fn start_task(place: Place, task: TaskRef) -> Task<TaskKey, Work> {

@@ -39,7 +39,12 @@ impl Repeat {
                 | Request::PollActivity(_)
                 | Request::Offer(_)
                 | Request::Describe(_)
-                | Request::CancelPolls(_),
+                | Request::CancelPolls(_)
+                // The same heartbeat twice is the same worker.
+                | Request::RecordHeartbeat(_)
+                | Request::ListWorkers(_)
+                | Request::CountWorkers(_)
+                | Request::DescribeWorker(_),
             ) => Self::Harmless,
             _ => Self::Never,
         }

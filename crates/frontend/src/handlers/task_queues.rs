@@ -15,10 +15,10 @@ use temporalio_protos::temporal::api::enums::v1::{
 };
 use temporalio_protos::temporal::api::taskqueue::v1::{TaskQueue, TaskQueueTypeInfo, TaskQueueVersionInfo};
 use temporalio_protos::temporal::api::workflowservice::v1::{
-    DescribeTaskQueueRequest, DescribeTaskQueueResponse, RecordWorkerHeartbeatRequest, RecordWorkerHeartbeatResponse,
-    ShutdownWorkerRequest, ShutdownWorkerResponse,
+    DescribeTaskQueueRequest, DescribeTaskQueueResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
 };
 
+use super::workers::record_last_heartbeat;
 use crate::call::{Call, encoded};
 use crate::{Limits, validate};
 
@@ -181,8 +181,11 @@ async fn describe_enhanced(
 pub(super) async fn shutdown_worker(
     call: Call,
     namespace: Arc<Namespace>,
-    request: ShutdownWorkerRequest,
+    mut request: ShutdownWorkerRequest,
 ) -> Result<Bytes, Error> {
+    if let Some(heartbeat) = request.worker_heartbeat.take() {
+        record_last_heartbeat(&call, &namespace, heartbeat).await;
+    }
     let sticky = PartitionKey {
         namespace_id: namespace.id.as_str().to_owned(),
         task_queue: request.sticky_task_queue.clone(),
@@ -214,14 +217,4 @@ pub(super) async fn shutdown_worker(
         call.backend().matching(cancel(&request.sticky_task_queue, Some(sticky)), call.deadline).await?;
     }
     encoded(&ShutdownWorkerResponse::default())
-}
-
-/// The namespace says that heartbeats are off; workers that send one all the same are
-/// thanked and not recorded, as the official server does when they are off.
-pub(super) async fn record_worker_heartbeat(
-    _: Call,
-    _: Arc<Namespace>,
-    _: RecordWorkerHeartbeatRequest,
-) -> Result<Bytes, Error> {
-    encoded(&RecordWorkerHeartbeatResponse::default())
 }

@@ -585,6 +585,9 @@ fn nowhere() -> Vec<Case> {
         "DescribeTaskQueue" DescribeTaskQueueRequest,
         "ShutdownWorker" ShutdownWorkerRequest,
         "RecordWorkerHeartbeat" RecordWorkerHeartbeatRequest,
+        "ListWorkers" ListWorkersRequest,
+        "CountWorkers" CountWorkersRequest,
+        "DescribeWorker" DescribeWorkerRequest,
         "ListNamespaces" ListNamespacesRequest,
     );
     cases
