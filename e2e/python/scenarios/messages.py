@@ -84,7 +84,7 @@ async def signals_in_order(env: Env) -> None:
 
 @activity.defn
 async def think() -> None:
-    await asyncio.sleep(1)
+    await asyncio.sleep(2)
 
 
 @workflow.defn
