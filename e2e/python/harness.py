@@ -68,7 +68,7 @@ def without_tasks(history: WorkflowHistory) -> list[str]:
     return [name for name in kinds(history) if not name.startswith("WorkflowTask")]
 
 
-async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 30) -> Any:
+async def eventually(condition: Callable[[], Awaitable[Any]], seconds: float = 60) -> Any:
     """The first true answer of the condition."""
     deadline = time.monotonic() + seconds
     while not (answer := await condition()):

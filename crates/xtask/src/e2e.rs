@@ -14,7 +14,7 @@ use crate::shell;
 
 const SUITES: [&str; 5] = ["readme", "python", "random", "go", "java"];
 /// The languages that have scenarios.
-const SCENARIOS: [&str; 2] = ["python", "typescript"];
+const SCENARIOS: [&str; 3] = ["python", "typescript", "go"];
 /// How long leaders keep being killed in the everyday run.
 const KILLING_SECONDS: u32 = 45;
 
@@ -72,6 +72,7 @@ fn prepare(language: &str) -> Result<Vec<OsString>> {
     match language {
         "python" => Ok(vec![python_environment()?.into(), shell::root().join("e2e/python/run.py").into()]),
         "typescript" => Ok(vec!["node".into(), typescript()?.join("run.mjs").into()]),
+        "go" => Ok(vec![go_build("./scenarios")?.into()]),
         _ => unreachable!("every language is listed"),
     }
 }
@@ -137,10 +138,17 @@ fn typescript() -> Result<PathBuf> {
 }
 
 fn go(binary: &Path) -> Result<()> {
+    shell::run(Command::new(go_build(".")?).arg(binary).current_dir(shell::root()))
+}
+
+/// Compiles a program of the Go suites; its path.
+fn go_build(package: &str) -> Result<PathBuf> {
     shell::need("go", "version", &["golang-go"])?;
     let work = shell::scratch().join("go");
     copy(&shell::root().join("e2e/go"), &work)?;
-    shell::run(Command::new("go").args(["run", "."]).arg(binary).current_dir(&work))
+    let program = work.join(package).join("program");
+    shell::run(Command::new("go").args(["build", "-o"]).arg(&program).arg(package).current_dir(&work))?;
+    Ok(program)
 }
 
 fn java(binary: &Path) -> Result<()> {

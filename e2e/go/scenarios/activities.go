@@ -409,7 +409,7 @@ func untilCancelled(ctx context.Context, accept bool) (string, error) {
 func cancelsActivity(ctx workflow.Context, wait, accept bool) (string, error) {
 	ctx, cancel := workflow.WithCancel(ctx)
 	ctx = workflow.WithActivityOptions(ctx, workflow.ActivityOptions{
-		StartToCloseTimeout: 20 * time.Second, HeartbeatTimeout: time.Second, WaitForCancellation: wait, RetryPolicy: &quickRetry,
+		StartToCloseTimeout: 20 * time.Second, HeartbeatTimeout: 10 * time.Second, WaitForCancellation: wait, RetryPolicy: &quickRetry,
 	})
 	future := workflow.ExecuteActivity(ctx, "until cancelled", accept)
 	workflow.GetSignalChannel(ctx, "cancel").Receive(ctx, nil)
@@ -423,7 +423,9 @@ func cancelsActivity(ctx workflow.Context, wait, accept bool) (string, error) {
 }
 
 func cancelActivity(e *env, wait, accept bool) (string, history) {
-	w := e.work(named{"cancels activity": cancelsActivity}, named{"until cancelled": untilCancelled})
+	// The worker hears of the cancellation by its next heartbeat.
+	often := workerOptions{MaxHeartbeatThrottleInterval: 200 * time.Millisecond}
+	w := e.workWith(often, e.queue, named{"cancels activity": cancelsActivity}, named{"until cancelled": untilCancelled})
 	defer w.Stop()
 	run := e.start("cancels activity", wait, accept)
 	eventually("the activity beats", func() bool {

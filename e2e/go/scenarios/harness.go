@@ -87,7 +87,7 @@ func as[T error](err error) T {
 }
 
 func eventually(what string, condition func() bool) {
-	for deadline := time.Now().Add(30 * time.Second); !condition(); time.Sleep(50 * time.Millisecond) {
+	for deadline := time.Now().Add(time.Minute); !condition(); time.Sleep(50 * time.Millisecond) {
 		check(time.Now().Before(deadline), "waited in vain until %s", what)
 	}
 }

@@ -47,7 +47,7 @@ func dial(address string) (client.Client, error) {
 }
 
 func runOne(name string, clients []client.Client, index int, calm bool) (replayed int, err error) {
-	patience := time.Minute
+	patience := 90 * time.Second
 	if !calm {
 		patience = 150 * time.Second
 	}

@@ -41,7 +41,7 @@ class CancelActivity:
             until_cancelled,
             accept,
             start_to_close_timeout=timedelta(seconds=20),
-            heartbeat_timeout=timedelta(seconds=2),
+            heartbeat_timeout=timedelta(seconds=10),
             cancellation_type=ActivityCancellationType(how),
             retry_policy=PATIENT["retry_policy"],
         )
