@@ -4,6 +4,7 @@
 //! Everything here is a function of its arguments. Where the rules come from is named in
 //! each file; the messages are part of the public contract.
 
+pub mod activity_options;
 pub mod cron;
 pub mod duration;
 pub mod failure;

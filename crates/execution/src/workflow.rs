@@ -49,7 +49,7 @@ pub use decision::{
 };
 pub use rows::RowKey;
 pub use state::{Started, State};
-pub use stored::{Run, WorkflowTask};
+pub use stored::{Activity as StoredActivity, Run, WorkflowTask};
 
 use base::Timestamp;
 
@@ -82,6 +82,10 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
         Command::Attach(attach) => attach::attach(&mut step, *attach)?,
         Command::RequestCancel(request) => signal::request_cancel(&mut step, *request)?,
         Command::Terminate(request) => close::terminate(&mut step, *request)?,
+        Command::PauseActivity(request) => activity::pause(&mut step, *request)?,
+        Command::UnpauseActivity(request, jitter) => activity::unpause(&mut step, *request, jitter)?,
+        Command::ResetActivity(request, jitter) => activity::reset(&mut step, *request, jitter)?,
+        Command::UpdateActivityOptions(request) => activity::update_options(&mut step, *request)?,
         Command::FireTimers(fresh) => {
             fire::fire(&mut step, &fresh);
             Reply::Empty

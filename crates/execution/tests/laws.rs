@@ -4,6 +4,8 @@
 
 #[path = "support/history.rs"]
 mod history;
+#[path = "support/operations.rs"]
+mod operations;
 #[path = "support/print.rs"]
 mod print;
 #[path = "support/requests.rs"]
@@ -211,6 +213,15 @@ impl Life {
             if let Change::Note(Note::ActivityRetried { scheduled_event_id, .. }) = change {
                 self.attempts.remove(scheduled_event_id);
                 *self.next_attempts.entry(*scheduled_event_id).or_insert(1) += 1;
+            }
+        }
+        for change in &decision.changes {
+            if let Change::Note(Note::ActivitySet { scheduled_event_id, row }) = change {
+                self.next_attempts.insert(*scheduled_event_id, row.attempt);
+                // The worker of a reset attempt goes on only if the number is still its own.
+                if row.started_time == 0 || self.attempts.get(scheduled_event_id) != Some(&row.attempt) {
+                    self.attempts.remove(scheduled_event_id);
+                }
             }
         }
         for task in &decision.tasks {
@@ -451,6 +462,16 @@ fn step() -> impl Strategy<Value = String> {
         weighted(1, &["return-activity a request=same", "return-activity b request=same"]),
         weighted(2, &["poll-activity a request=same", "poll-activity b request=same"]),
         weighted(2, &["follow"]),
+        weighted(
+            4,
+            &["pause-activity id:a request=p1", "pause-activity type:charge", "pause-activity id:b request=p2"],
+        ),
+        weighted(4, &["unpause-activity all", "unpause-activity id:a attempts heartbeat jitter=3s"]),
+        weighted(
+            2,
+            &["reset-activity id:a", "reset-activity all heartbeat keep-paused", "reset-activity id:b restore"],
+        ),
+        weighted(3, OPTION_CHANGES),
     ])
 }
 
@@ -471,6 +492,12 @@ fn completion() -> impl Strategy<Value = String> {
         format!("complete {options}{commands}")
     })
 }
+
+const OPTION_CHANGES: &[&str] = &[
+    "update-activity id:a mask=start_to_close_timeout start-to-close=2s",
+    "update-activity all mask=task_queue.name,retry_policy.maximum_attempts queue=other retry=attempts:3",
+    "update-activity id:b restore",
+];
 
 const COMMANDS: [&str; 23] = [
     "activity id=a start-to-close=5s",

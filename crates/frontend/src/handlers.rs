@@ -1,6 +1,7 @@
 //! The table of what is built. A method that is not in it answers UNIMPLEMENTED.
 
 mod activities;
+mod activity_operations;
 mod namespaces;
 mod operator;
 mod queries;
@@ -58,6 +59,15 @@ table! {
     "RespondActivityTaskCanceledById" => activities::cancel_by_id,
     "RecordActivityTaskHeartbeat" => activities::heartbeat,
     "RecordActivityTaskHeartbeatById" => activities::heartbeat_by_id,
+
+    "PauseActivity" => activity_operations::pause,
+    "UnpauseActivity" => activity_operations::unpause,
+    "ResetActivity" => activity_operations::reset,
+    "UpdateActivityOptions" => activity_operations::update_options,
+    "PauseActivityExecution" => activity_operations::pause_execution,
+    "UnpauseActivityExecution" => activity_operations::unpause_execution,
+    "ResetActivityExecution" => activity_operations::reset_execution,
+    "UpdateActivityExecutionOptions" => activity_operations::update_execution_options,
 
     "QueryWorkflow" => queries::query,
     "RespondQueryTaskCompleted" => queries::respond,

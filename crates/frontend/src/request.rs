@@ -21,6 +21,11 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
     SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
     TerminateWorkflowExecutionRequest, UpdateNamespaceRequest,
 };
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    PauseActivityExecutionRequest, PauseActivityRequest, ResetActivityExecutionRequest, ResetActivityRequest,
+    UnpauseActivityExecutionRequest, UnpauseActivityRequest, UpdateActivityExecutionOptionsRequest,
+    UpdateActivityOptionsRequest,
+};
 
 use crate::call::{Call, check_name, named, namespace_not_set, tokened};
 
@@ -115,6 +120,18 @@ by_name!(
     RespondActivityTaskFailedByIdRequest,
     RespondActivityTaskCanceledByIdRequest,
     RecordActivityTaskHeartbeatByIdRequest,
+);
+
+// What operators ask of activities.
+by_name!(
+    PauseActivityRequest,
+    UnpauseActivityRequest,
+    ResetActivityRequest,
+    UpdateActivityOptionsRequest,
+    PauseActivityExecutionRequest,
+    UnpauseActivityExecutionRequest,
+    ResetActivityExecutionRequest,
+    UpdateActivityExecutionOptionsRequest,
 );
 
 by_token!(WorkflowTaskToken: RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest);

@@ -15,8 +15,8 @@ pub(crate) use duration::cap;
 pub(crate) use failure::{cap_failure, server_failure};
 pub(crate) use link::{deduplicate, links};
 pub(crate) use search_attributes::{PREDEFINED, SYSTEM, search_attributes};
-pub(crate) use start::{signal_with_start, start};
-pub(crate) use task_queue::{partition_name, poll_queue, start_queue};
+pub(crate) use start::{retry_policy, signal_with_start, start};
+pub(crate) use task_queue::{activity_queue, partition_name, poll_queue, start_queue};
 
 const FAIRNESS_KEY_BYTES_MAX: usize = 64;
 

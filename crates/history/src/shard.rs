@@ -9,6 +9,7 @@
 //! known which sequence number is next; one in which the store failed is, from the rows.
 
 mod activity;
+mod activity_operations;
 mod batch;
 mod cache;
 mod client;

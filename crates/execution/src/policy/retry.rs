@@ -132,6 +132,14 @@ pub fn is_retryable(failure: &Failure, non_retryable_types: &[String]) -> bool {
     }
 }
 
+/// How long the policy waits before this attempt, as a change of options computes it anew.
+#[must_use]
+pub fn interval(policy: &RetryPolicy, attempt: i32) -> Duration {
+    let (interval, maximum) = (backoff_nanos(policy, attempt), maximum_nanos(policy));
+    let interval = if maximum != 0 && (interval <= 0 || interval > maximum) { maximum } else { interval };
+    Duration::from_nanos(u64::try_from(interval).unwrap_or(0))
+}
+
 /// `interval` and `maximum` in nanoseconds; a maximum of zero is none.
 fn next(attempt: &Attempt<'_>, policy: &RetryPolicy, interval: i64, maximum: i64) -> RetryDecision {
     if policy.maximum_attempts > 0 && attempt.number.max(1) >= policy.maximum_attempts {

@@ -8,15 +8,21 @@
 //!                      └─────────────┼───────────────┴──retry─────┘
 //!                                    └──cancel requested──▶ canceled, at once
 //! ```
+//! An operator may pause it meanwhile, see `operator`.
 //!
 //! Attempts, heartbeats and starts are notes: history shows `Started` of the last attempt
 //! only, written together with what ends the activity.
 
 mod command;
+mod note;
+mod operator;
+mod options;
 mod timeout;
 mod worker;
 
 pub(crate) use command::{request_cancel, schedule};
+pub(crate) use note::apply_note;
+pub(crate) use operator::{pause, reset, unpause, update_options};
 pub(crate) use timeout::due;
 pub(crate) use worker::{cancel, complete, fail, give_back, heartbeat, start, start_eagerly};
 
@@ -118,12 +124,15 @@ fn retry_or_stop(step: &mut Step<'_>, scheduled_event_id: i64, failure: &Failure
     }
     let expiration = duration::timeout(activity.input.schedule_to_close_timeout.as_ref())
         .map(|timeout| Timestamp::from_nanos(activity.row.first_scheduled_time) + timeout);
-    let attempt = Attempt {
-        policy: activity.input.retry_policy.as_ref(),
-        number: activity.row.attempt,
-        now: step.now,
-        expiration,
-    };
+    let policy = activity.retry_policy();
+    let attempt = Attempt { policy: policy.as_ref(), number: activity.row.attempt, now: step.now, expiration };
+    if let Some(policy) = &policy
+        && activity.row.pause.is_some()
+        && retry::is_retryable(failure, &policy.non_retryable_error_types)
+    {
+        operator::end_paused_attempt(step, scheduled_event_id, failure);
+        return None;
+    }
     match retry::after_activity_attempt(&attempt, failure) {
         RetryDecision::Stop(state) => Some(state),
         RetryDecision::Retry { delay } => {
@@ -134,6 +143,7 @@ fn retry_or_stop(step: &mut Step<'_>, scheduled_event_id: i64, failure: &Failure
                 scheduled_time: (step.now + delay).as_nanos(),
                 failure: Some(Box::new(kept)),
             });
+            step.note(Note::Transition);
             if delay.is_zero() {
                 step.note(Note::ActivityReady { scheduled_event_id });
             }

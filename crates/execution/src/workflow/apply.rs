@@ -9,7 +9,6 @@ use temporalio_protos::temporal::api::enums::v1::{
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes};
 
-use super::decision::ActivityStarted;
 use super::stored;
 use super::{Change, Note, Soft, State, activity, attach, reset_point, timer, upsert};
 use crate::policy::duration;
@@ -184,52 +183,14 @@ fn apply_note(state: &mut State, note: &Note) {
                 task.schedule_to_start_deadline = *deadline;
             }
         }
-        Note::ActivityStarted(started) => apply_activity_started(state, started),
-        Note::ActivityRetried { scheduled_event_id, failed_time, scheduled_time, failure } => {
-            activity::update(state, *scheduled_event_id, |row| {
-                row.attempt += 1;
-                row.stamp += 1;
-                row.ready = false;
-                row.started_time = 0;
-                row.request_id.clear();
-                row.scheduled_time = *scheduled_time;
-                row.last_attempt_complete_time = *failed_time;
-                row.last_worker_identity = std::mem::take(&mut row.started_identity);
-                row.last_failure = failure.as_deref().cloned();
-            });
-        }
-        Note::ActivityReturned { scheduled_event_id } => activity_returned(state, *scheduled_event_id),
-        Note::ActivityReady { scheduled_event_id } => {
-            activity::update(state, *scheduled_event_id, |row| row.ready = true);
-        }
-        Note::ActivityHeartbeat { scheduled_event_id, time, identity, details } => {
-            activity::update(state, *scheduled_event_id, |row| {
-                row.last_heartbeat_time = *time;
-                row.last_heartbeat_details.clone_from(details);
-                if !identity.is_empty() {
-                    row.last_worker_identity.clone_from(identity);
-                }
-            });
-        }
+        Note::ActivityStarted(_)
+        | Note::ActivityRetried { .. }
+        | Note::ActivityReturned { .. }
+        | Note::ActivityReady { .. }
+        | Note::ActivitySet { .. }
+        | Note::ActivityHeartbeat { .. } => activity::apply_note(state, note),
+        Note::Transition => state.core.state_transition_count += 1,
     }
-}
-
-fn apply_activity_started(state: &mut State, started: &ActivityStarted) {
-    state.core.state_transition_count += 1;
-    activity::update(state, started.scheduled_event_id, |row| {
-        row.started_time = started.time;
-        row.request_id.clone_from(&started.request_id);
-        row.started_identity.clone_from(&started.identity);
-    });
-}
-
-fn activity_returned(state: &mut State, scheduled_event_id: i64) {
-    activity::update(state, scheduled_event_id, |row| {
-        row.stamp += 1;
-        row.started_time = 0;
-        row.request_id.clear();
-        row.started_identity.clear();
-    });
 }
 
 fn task_scheduled(state: &mut State, event: &HistoryEvent, attributes: &WorkflowTaskScheduledEventAttributes) {

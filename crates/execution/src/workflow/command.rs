@@ -137,6 +137,11 @@ pub enum Command {
     Attach(Box<Attach>),
     RequestCancel(Box<wf::RequestCancelWorkflowExecutionRequest>),
     Terminate(Box<wf::TerminateWorkflowExecutionRequest>),
+    PauseActivity(Box<wf::PauseActivityRequest>),
+    /// With randomness for its jitter, as the next.
+    UnpauseActivity(Box<wf::UnpauseActivityRequest>, u64),
+    ResetActivity(Box<wf::ResetActivityRequest>, u64),
+    UpdateActivityOptions(Box<wf::UpdateActivityOptionsRequest>),
     /// A wake-up: does everything whose time has come at `now`, or nothing.
     FireTimers(FreshIds),
     /// A sticky queue has no worker behind it: go back to the normal queue.

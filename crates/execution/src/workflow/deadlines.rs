@@ -92,7 +92,9 @@ fn set_time(value: &Proto) -> Option<Timestamp> {
 impl Activity {
     /// Everything this activity waits for.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = (Timestamp, ActivityDue)> + use<> {
+        // A paused activity waits for nothing but its worker and its operator.
         let row = &self.row;
+        let running = row.pause.is_none();
         let scheduled = Timestamp::from_nanos(row.scheduled_time);
         let after = |from: Option<Timestamp>, timeout| Some(from? + duration::timeout(timeout)?);
         let started = time(row.started_time);
@@ -100,15 +102,12 @@ impl Activity {
         let alive = started.map(|started| started.max(Timestamp::from_nanos(row.last_heartbeat_time)));
         [
             (waiting.filter(|_| !row.ready), ActivityDue::Ready),
-            (after(started, self.input.start_to_close_timeout.as_ref()), ActivityDue::StartToClose),
-            (after(waiting, self.input.schedule_to_start_timeout.as_ref()), ActivityDue::ScheduleToStart),
-            (
-                after(time(row.first_scheduled_time), self.input.schedule_to_close_timeout.as_ref()),
-                ActivityDue::ScheduleToClose,
-            ),
-            (after(alive, self.input.heartbeat_timeout.as_ref()), ActivityDue::Heartbeat),
+            (after(started, self.start_to_close_timeout()), ActivityDue::StartToClose),
+            (after(waiting, self.schedule_to_start_timeout()), ActivityDue::ScheduleToStart),
+            (after(time(row.first_scheduled_time), self.schedule_to_close_timeout()), ActivityDue::ScheduleToClose),
+            (after(alive, self.heartbeat_timeout()), ActivityDue::Heartbeat),
         ]
         .into_iter()
-        .filter_map(|(time, due)| Some((time?, due)))
+        .filter_map(move |(time, due)| Some((time.filter(|_| running)?, due)))
     }
 }

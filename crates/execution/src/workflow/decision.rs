@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::{RunId, Timestamp};
+use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
 use temporalio_protos::temporal::api::common::v1::{Payload, Payloads};
 use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
@@ -116,6 +117,13 @@ pub enum Note {
         identity: String,
         details: Option<Payloads>,
     },
+    /// A step that has no event and counts for the users who watch the count of transitions.
+    Transition,
+    /// Someone other than its worker changed the activity; a paused attempt ended.
+    ActivitySet {
+        scheduled_event_id: i64,
+        row: Box<stored::Activity>,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -181,6 +189,8 @@ pub enum Reply {
         activity_paused: bool,
         activity_reset: bool,
     },
+    /// The options of the last activity that was changed.
+    ActivityOptions(Box<ActivityOptions>),
     /// The task reference is stale; matching drops it.
     TaskGone,
     /// The changes are committed, and still the caller gets this error: a refused workflow

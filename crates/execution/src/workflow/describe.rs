@@ -5,14 +5,16 @@ use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
 use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
 use temporalio_protos::temporal::api::enums::v1::{EventType, PendingActivityState, PendingWorkflowTaskState};
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::workflow::v1::pending_activity_info::PauseInfo;
+use temporalio_protos::temporal::api::workflow::v1::pending_activity_info::pause_info::{Manual, PausedBy};
 use temporalio_protos::temporal::api::workflow::v1::{
     PendingActivityInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
     WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
 };
 use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecutionResponse;
 
-use super::State;
 use super::state::{Activity, normal_queue, time};
+use super::{State, stored};
 use crate::policy::duration;
 
 impl State {
@@ -107,16 +109,17 @@ impl State {
 fn pending_activity(activity: &Activity) -> PendingActivityInfo {
     let Activity { input, row } = activity;
     let at = |nanos| time(nanos).map(Timestamp::to_proto);
-    let state = if row.cancel_requested_event_id != 0 {
-        PendingActivityState::CancelRequested
-    } else if row.started_time != 0 {
-        PendingActivityState::Started
-    } else {
-        PendingActivityState::Scheduled
+    let state = match (row.pause.is_some(), row.started_time != 0) {
+        _ if row.cancel_requested_event_id != 0 => PendingActivityState::CancelRequested,
+        (true, true) => PendingActivityState::PauseRequested,
+        (true, false) => PendingActivityState::Paused,
+        (false, true) => PendingActivityState::Started,
+        (false, false) => PendingActivityState::Scheduled,
     };
     let waits = state == PendingActivityState::Scheduled && !row.ready;
-    let queue = input.task_queue.as_ref().map_or("", |queue| &queue.name);
-    let policy = input.retry_policy.clone().unwrap_or_default();
+    let queue = activity.task_queue();
+    let options = activity.options();
+    let maximum_attempts = options.retry_policy.as_ref().map_or(0, |policy| policy.maximum_attempts);
     let expiration = duration::timeout(input.schedule_to_close_timeout.as_ref())
         .map(|timeout| Timestamp::from_nanos(row.first_scheduled_time) + timeout);
     let interval =
@@ -130,32 +133,30 @@ fn pending_activity(activity: &Activity) -> PendingActivityInfo {
         last_heartbeat_time: at(row.last_heartbeat_time),
         last_started_time: at(row.started_time),
         attempt: row.attempt,
-        maximum_attempts: policy.maximum_attempts,
+        maximum_attempts,
         scheduled_time: at(row.scheduled_time),
         expiration_time: expiration.map(Timestamp::to_proto),
         last_failure: row.last_failure.clone(),
         last_worker_identity: last_worker.clone(),
-        current_retry_interval: waits.then(|| duration::proto(interval)),
+        current_retry_interval: (waits && row.last_attempt_complete_time != 0).then(|| duration::proto(interval)),
         last_attempt_complete_time: at(row.last_attempt_complete_time),
         next_attempt_schedule_time: waits.then(|| at(row.scheduled_time)).flatten(),
-        priority: input.priority.clone(),
+        priority: activity.priority().cloned(),
+        paused: row.pause.is_some(),
+        pause_info: row.pause.as_ref().map(pause_info),
         activity_options: Some(ActivityOptions {
             task_queue: Some(TaskQueue {
                 name: queue.to_owned(),
                 normal_name: queue.to_owned(),
                 ..TaskQueue::default()
             }),
-            schedule_to_close_timeout: input.schedule_to_close_timeout,
-            schedule_to_start_timeout: input.schedule_to_start_timeout,
-            start_to_close_timeout: input.start_to_close_timeout,
-            heartbeat_timeout: input.heartbeat_timeout,
-            retry_policy: Some(temporalio_protos::temporal::api::common::v1::RetryPolicy {
-                non_retryable_error_types: Vec::new(),
-                ..policy
-            }),
-            priority: input.priority.clone(),
-            ..ActivityOptions::default()
+            ..options
         }),
         ..PendingActivityInfo::default()
     }
+}
+
+fn pause_info(pause: &stored::ActivityPause) -> PauseInfo {
+    let manual = Manual { identity: pause.identity.clone(), reason: pause.reason.clone() };
+    PauseInfo { pause_time: time(pause.time).map(Timestamp::to_proto), paused_by: Some(PausedBy::Manual(manual)) }
 }

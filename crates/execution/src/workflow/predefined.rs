@@ -3,19 +3,23 @@
 //! ```text
 //!  BuildIds                  which worker builds worked on the run; from the first completed task on
 //!  TemporalReportedProblems  set while workflow tasks fail several times in a row
+//!  TemporalPauseInfo         what is paused: types of activities
 //! ```
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use temporalio_protos::temporal::api::common::v1::{Payload, WorkerVersionStamp};
 use temporalio_protos::temporal::api::enums::v1::{TimeoutType, VersioningBehavior, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::history::v1::WorkflowTaskCompletedEventAttributes;
 
+use super::state::Activity;
 use super::step::Step;
 use super::{Note, workflow_task};
 use crate::policy::failure;
 
 const BUILD_IDS: &str = "BuildIds";
+const PAUSE_INFO: &str = "TemporalPauseInfo";
 const REPORTED_PROBLEMS: &str = "TemporalReportedProblems";
 /// So many failed tasks in a row are a problem to report.
 const PROBLEMS_MIN: i32 = 5;
@@ -49,6 +53,21 @@ pub(crate) fn task_failed(step: &mut Step<'_>) {
     };
     let problems = format!("[{},{}]", json(&problems[0]), json(&problems[1]));
     set(step, REPORTED_PROBLEMS, problems);
+}
+
+/// Something was paused or goes on.
+pub(crate) fn pauses_changed(step: &mut Step<'_>) {
+    let paused = step.state.activities.values().filter(|activity| activity.row.pause.is_some());
+    let name = |activity: &Activity| activity.input.activity_type.as_ref().map_or_else(String::new, |t| t.name.clone());
+    let types: BTreeSet<String> = paused.map(name).collect();
+    if types.is_empty() && value(step, PAUSE_INFO).is_none() {
+        return;
+    }
+    if types.is_empty() {
+        return step.note(Note::SearchAttribute { name: PAUSE_INFO.to_owned(), value: None });
+    }
+    let entries: Vec<String> = types.iter().map(|name| json(&format!("property:activityType={name}"))).collect();
+    set(step, PAUSE_INFO, format!("[{}]", entries.join(",")));
 }
 
 fn add_build(step: &mut Step<'_>, completed: &WorkflowTaskCompletedEventAttributes) {

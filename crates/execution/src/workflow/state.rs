@@ -248,11 +248,12 @@ impl State {
 
     pub(crate) fn activity_task_ref(&self, scheduled_event_id: i64) -> Option<ActivityTaskRef> {
         let activity = self.activities.get(&scheduled_event_id).filter(|_| self.is_running())?;
-        if !activity.row.ready || activity.row.started_time != 0 {
+        let row = &activity.row;
+        if !row.ready || row.started_time != 0 || row.pause.is_some() {
             return None;
         }
         Some(ActivityTaskRef {
-            task_queue: activity.input.task_queue.as_ref().map_or_else(String::new, |queue| queue.name.clone()),
+            task_queue: activity.task_queue().to_owned(),
             scheduled_event_id,
             stamp: activity.row.stamp,
             scheduled_time: Timestamp::from_nanos(activity.row.scheduled_time),

@@ -29,7 +29,10 @@ impl<'a> Step<'a> {
     }
 
     pub(crate) fn note(&mut self, note: Note) {
-        if let Note::ActivityReady { scheduled_event_id } | Note::ActivityReturned { scheduled_event_id } = &note {
+        if let Note::ActivityReady { scheduled_event_id }
+        | Note::ActivityReturned { scheduled_event_id }
+        | Note::ActivitySet { scheduled_event_id, .. } = &note
+        {
             self.offered.push(*scheduled_event_id);
         }
         self.change(Change::Note(note));

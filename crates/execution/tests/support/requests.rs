@@ -33,7 +33,7 @@ fn queue(name: &str) -> Option<TaskQueue> {
 }
 
 /// `initial:1s,coefficient:2,max:10s,attempts:3,types:A|B`
-fn retry_policy(text: &str) -> RetryPolicy {
+pub(crate) fn retry_policy(text: &str) -> RetryPolicy {
     let mut policy = RetryPolicy::default();
     for part in text.split(',').filter(|part| !part.is_empty()) {
         let proto = |value: &str| {

@@ -7,7 +7,7 @@ use base::{RunId, Timestamp};
 use execution::Rejection;
 use execution::workflow::{
     ActivityTarget, ActivityTaskStarted, Change, Command, Decision, FreshIds, NewRun, Note, Reply, ReturnActivityTask,
-    Start, StartActivityTask, StartWorkflowTask, State, Task, WorkflowTaskStarted, WorkflowTaskToken,
+    Start, StartActivityTask, StartWorkflowTask, State, StoredActivity, Task, WorkflowTaskStarted, WorkflowTaskToken,
 };
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{TaskQueueKind, WorkflowExecutionStatus};
@@ -15,6 +15,7 @@ use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
+use super::operations;
 use super::print;
 use super::requests::{self, payloads};
 use super::script::{self, Call};
@@ -22,6 +23,8 @@ use super::world::World;
 
 /// More wake-ups than this at one time: the run does not do what it wanted to be woken for.
 const WAKE_UPS_MAX: usize = 100;
+/// The randomness of every jitter.
+const JITTER: u64 = 3;
 /// What a token names that was made up.
 const NEVER_SCHEDULED: i64 = 9999;
 const RETENTION: Duration = Duration::from_secs(24 * 3600);
@@ -176,6 +179,10 @@ impl Runner {
                 Command::CancelActivity(Box::new(requests::cancel_activity(self.activity(call), call)))
             }
             "heartbeat" => Command::Heartbeat(Box::new(requests::heartbeat(self.activity(call), call))),
+            "pause-activity" => Command::PauseActivity(Box::new(operations::pause(call))),
+            "unpause-activity" => Command::UnpauseActivity(Box::new(operations::unpause(call)), JITTER),
+            "reset-activity" => Command::ResetActivity(Box::new(operations::reset(call)), JITTER),
+            "update-activity" => Command::UpdateActivityOptions(Box::new(operations::update_options(call))),
             "signal" if call.has("skipping-delay") => Command::SignalSkippingDelay(Box::new(requests::signal(call))),
             "signal" => Command::Signal(Box::new(requests::signal(call))),
             "attach" => Command::Attach(Box::new(requests::attach(call))),
@@ -336,7 +343,9 @@ impl Runner {
     }
 
     fn changes(&self, changes: &[Change]) -> String {
-        lines(changes.iter().map(|change| match change {
+        // Only a count that the description shows.
+        let is_telling = |change: &&Change| !matches!(change, Change::Note(Note::Transition));
+        lines(changes.iter().filter(is_telling).map(|change| match change {
             Change::Event(event) => self.event(event),
             Change::Note(note) => self.note(note),
             Change::Soft(soft) => format!("soft {}", variant(&format!("{soft:?}"))),
@@ -357,6 +366,7 @@ impl Runner {
                 format!("note ActivityRetried #{scheduled_event_id} next={time} {{{}}}", failure.unwrap_or_default())
             }
             Note::ActivityReady { scheduled_event_id } => format!("note ActivityReady #{scheduled_event_id}"),
+            Note::ActivitySet { scheduled_event_id, row } => activity_set(*scheduled_event_id, row),
             Note::SearchAttribute { name, value } => {
                 let value = value.as_deref().map(|value| String::from_utf8_lossy(&value.data).into_owned());
                 format!("note SearchAttribute {name}={}", value.unwrap_or_default())
@@ -371,6 +381,24 @@ impl Runner {
         let (kind, attributes) = print::event(event);
         format!("{} {kind}{time} {attributes}", event.event_id).trim_end().to_owned()
     }
+}
+
+fn activity_set(scheduled_event_id: i64, row: &StoredActivity) -> String {
+    let at = print::time(Timestamp::from_nanos(row.scheduled_time));
+    let mut text = format!("note ActivitySet #{scheduled_event_id} attempt={} scheduled={at}", row.attempt);
+    for (word, is) in [
+        ("started", row.started_time != 0),
+        ("ready", row.ready),
+        ("paused", row.pause.is_some()),
+        ("reset", row.was_reset),
+        ("heartbeat-reset-pending", row.heartbeat_reset_pending),
+        ("options", row.options.is_some()),
+    ] {
+        if is {
+            text = text + " " + word;
+        }
+    }
+    text
 }
 
 fn describe(state: &State) -> String {
@@ -413,6 +441,9 @@ fn reply(reply: &Reply) -> String {
                 [("cancel-requested", cancel_requested), ("paused", activity_paused), ("reset", activity_reset)];
             let flags: Vec<&str> = flags.into_iter().filter(|(_, is)| **is).map(|(name, _)| name).collect();
             format!("reply heartbeat {}\n", flags.join(" ")).replace(" \n", "\n")
+        }
+        Reply::ActivityOptions(options) => {
+            format!("reply {}\n", print::message("activity.v1.ActivityOptions", &**options))
         }
         Reply::TaskGone => "reply task gone\n".into(),
         Reply::Refused(rejection) => refused(rejection),

@@ -184,7 +184,7 @@ fn start_delay(cron: &str, delay: &mut Option<Duration>) -> Result<(), Error> {
         .map_err(|cause| invalid(format!("An invalid WorkflowStartDelaySeconds is set on request. cause: {cause}")))
 }
 
-fn retry_policy(policy: Option<&mut RetryPolicy>) -> Result<(), Error> {
+pub(crate) fn retry_policy(policy: Option<&mut RetryPolicy>) -> Result<(), Error> {
     let Some(policy) = policy else { return Ok(()) };
     default_retry_policy(policy);
     // A single attempt is no retry at all, so the rest does not matter.

@@ -45,3 +45,8 @@ pub(crate) fn partition_name(queue: Option<&mut TaskQueue>, bytes_max: usize) ->
     }
     Ok(queue)
 }
+
+/// The queue that an activity moves to: the shard knows whether it may be an internal one.
+pub(crate) fn activity_queue(queue: Option<&mut TaskQueue>, bytes_max: usize) -> Result<(), Error> {
+    start_queue(queue, bytes_max).map(drop)
+}

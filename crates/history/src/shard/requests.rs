@@ -51,6 +51,10 @@ impl Leader {
             Request::CompleteActivity(request) => self.complete_activity(&caller, request),
             Request::FailActivity(request) => self.fail_activity(&caller, request),
             Request::CancelActivity(request) => self.cancel_activity(&caller, request),
+            Request::PauseActivity(request) => self.pause_activity(&caller, request),
+            Request::UnpauseActivity(request) => self.unpause_activity(&caller, request),
+            Request::ResetActivity(request) => self.reset_activity(&caller, request),
+            Request::UpdateActivityOptions(request) => self.update_activity_options(&caller, request),
             Request::Heartbeat(request) => self.heartbeat(&caller, request),
         }
     }

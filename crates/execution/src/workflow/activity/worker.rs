@@ -34,7 +34,7 @@ pub(crate) fn start(step: &mut Step<'_>, command: &StartActivityTask) -> Reply {
         let again = !command.request_id.is_empty() && activity.row.request_id == command.request_id;
         return if again { reply(&step.state, id) } else { Reply::TaskGone };
     }
-    if !activity.row.ready {
+    if !activity.row.ready || activity.row.pause.is_some() {
         return Reply::TaskGone;
     }
     note_started(step, id, &command.request_id, &command.poll.identity);
@@ -145,10 +145,11 @@ pub(crate) fn heartbeat(step: &mut Step<'_>, command: Heartbeat) -> Result<Reply
         identity: request.identity,
         details: request.details,
     });
+    step.note(Note::Transition);
     Ok(Reply::Heartbeat {
         cancel_requested: activity.row.cancel_requested_event_id != 0,
-        activity_paused: false,
-        activity_reset: false,
+        activity_paused: activity.row.pause.is_some(),
+        activity_reset: activity.row.was_reset,
     })
 }
 
@@ -232,7 +233,9 @@ fn reply(state: &State, scheduled_event_id: i64) -> Reply {
 }
 
 fn started_task(state: &State, scheduled_event_id: i64) -> ActivityTaskStarted {
-    let Activity { input, row } = state.activities.get(&scheduled_event_id).expect("a started activity is pending");
+    let activity = state.activities.get(&scheduled_event_id).expect("a started activity is pending");
+    let Activity { input, row } = activity;
+    // The timeouts are those it was scheduled with, also when an operator changed them since.
     let input = Arc::clone(input);
     let at = |nanos| time(nanos).map(Timestamp::to_proto);
     let response = wf::PollActivityTaskQueueResponse {
@@ -251,8 +254,8 @@ fn started_task(state: &State, scheduled_event_id: i64) -> ActivityTaskStarted {
         schedule_to_close_timeout: input.schedule_to_close_timeout,
         start_to_close_timeout: input.start_to_close_timeout,
         heartbeat_timeout: input.heartbeat_timeout,
-        retry_policy: input.retry_policy.clone(),
-        priority: merged_priority(state.start().priority.as_ref(), input.priority.as_ref()),
+        retry_policy: activity.retry_policy(),
+        priority: merged_priority(state.start().priority.as_ref(), activity.priority()),
         ..wf::PollActivityTaskQueueResponse::default()
     };
     ActivityTaskStarted {
@@ -261,7 +264,7 @@ fn started_task(state: &State, scheduled_event_id: i64) -> ActivityTaskStarted {
         // History gets the start only with the end; tokens are told apart by their attempt.
         started_event_id: 0,
         attempt: row.attempt,
-        start_to_close: duration::value(input.start_to_close_timeout.as_ref()),
+        start_to_close: duration::value(activity.start_to_close_timeout()),
     }
 }
 
