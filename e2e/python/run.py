@@ -17,7 +17,7 @@ import traceback
 import scenarios
 from harness import REGISTRY, Env
 from temporalio.client import Client
-from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig, TelemetryFilter
+from temporalio.runtime import LoggingConfig, Runtime, TelemetryConfig
 from temporalio.service import RetryConfig
 
 CLIENTS = 3
@@ -47,6 +47,7 @@ async def one_pass(names: list[str], clients: list[Client], calm: bool, verbose:
     async def guarded(index: int, name: str) -> None:
         nonlocal replayed
         async with room:
+            begun = time.monotonic()
             try:
                 runs, took = await run_one(name, clients, index, calm)
                 replayed += runs
@@ -56,7 +57,8 @@ async def one_pass(names: list[str], clients: list[Client], calm: bool, verbose:
                 failed.append(name)
                 # The last frames and the end of the message say what was expected and seen.
                 told = traceback.format_exc(limit=-3)[-TOLD_MAX_CHARS:]
-                print(f"python: scenario {name} failed:\n{told}", file=sys.stderr, flush=True)
+                took = time.monotonic() - begun
+                print(f"python: scenario {name} failed after {took:.1f} s:\n{told}", file=sys.stderr, flush=True)
 
     await asyncio.gather(*(guarded(index, name) for index, name in enumerate(names)))
     return replayed, failed
@@ -75,7 +77,8 @@ async def main() -> int:
         parser.error(f"no scenario {sorted(unknown)}; there are {sorted(REGISTRY)}")
     # Failures on purpose are what many scenarios are about; the SDK would print a traceback for each.
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)
-    quiet = LoggingConfig(filter=TelemetryFilter(core_level="ERROR", other_level="ERROR"))
+    # But calls that are repeated again and again are worth to be seen.
+    quiet = LoggingConfig(filter="error,temporalio_client=warn")
     runtime = Runtime(telemetry=TelemetryConfig(logging=quiet))
     # The SDK gives up after 10 s, which a busy machine may need to elect a leader. It is to repeat for longer.
     retries = RetryConfig(max_elapsed_time_millis=60_000, max_retries=100) if args.rough else None
