@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     resolver.add(GoogleFileResolver::new());
     let mut compiler = Compiler::with_file_resolver(resolver);
     compiler.include_imports(true);
-    compiler.open_files(["perpetuo/internal/v1/peer.proto"])?;
+    compiler.open_files(["perpetuo/internal/v1/peer.proto", "perpetuo/internal/v1/visibility.proto"])?;
     prost_build::Config::new()
         .compile_well_known_types()
         .extern_path(".temporal.api", "::temporalio_protos::temporal::api")

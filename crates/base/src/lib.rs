@@ -6,10 +6,12 @@ mod cell;
 mod entropy;
 mod ids;
 mod net;
+mod search_attribute;
 mod time;
 
 pub use cell::{CELLS, Cell, CellRange, cell_of};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use ids::{NamespaceId, NodeId, RunId, ShardId, Term, WorkflowId};
 pub use net::{Io, Listener, Net, TcpNet};
+pub use search_attribute::{AttributeType, PREDEFINED_ATTRIBUTES, SYSTEM_ATTRIBUTES, Setter, builtin_attribute};
 pub use time::{Clock, SystemClock, Timestamp};

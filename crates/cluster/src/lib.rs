@@ -19,6 +19,6 @@ mod services;
 pub use namespace::{Namespace, NamespaceChange, Namespaces};
 pub use node::{Config, Member, Node, NodeError};
 pub use router::{PartitionOwner, Router};
-pub use service::{ActivityReservation, HistoryService, MatchingService};
+pub use service::{ActivityReservation, HistoryService, MatchingService, VisibilityService};
 
 use services::Services;

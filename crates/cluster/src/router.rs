@@ -20,7 +20,10 @@ use std::time::Duration;
 
 use api::Error;
 use api::internal::frame::Body;
-use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey};
+use api::internal::{
+    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey, VisibilityRequest,
+    VisibilityResponse,
+};
 use base::{Cell, CellRange, NodeId, ShardId, Term};
 use consensus::{Group, Role};
 use tokio::sync::watch;
@@ -29,7 +32,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use self::repeat::Repeat;
 use crate::peer::{CallFailure, Peers};
 use crate::placement::{self, ShardMap};
-use crate::{HistoryService, MatchingService, Services};
+use crate::{HistoryService, MatchingService, Services, VisibilityService};
 
 /// Between two attempts; grows from the first to the second.
 const WAIT_MIN: Duration = Duration::from_millis(5);
@@ -89,6 +92,18 @@ impl Router {
 
     pub fn serve_matching(&self, service: Arc<dyn MatchingService>) {
         self.inner.services.matching.set(service);
+    }
+
+    pub fn serve_visibility(&self, service: Arc<dyn VisibilityService>) {
+        self.inner.services.visibility.set(service);
+    }
+
+    /// Asks this node: it has a replica of every shard, so it covers all rows.
+    pub async fn visibility(&self, request: VisibilityRequest, deadline: Instant) -> Result<VisibilityResponse, Error> {
+        match self.inner.services.visibility.get() {
+            Some(service) => service.call(request, deadline).await,
+            None => Err(Error::Unavailable("the node is starting or shutting down".to_owned())),
+        }
     }
 
     /// Sends to the leader of the shard of `request.cell`. While there is no leader, or

@@ -1,7 +1,10 @@
 //! What the services of a node offer to the others, local or one hop away.
 
 use api::Error;
-use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey};
+use api::internal::{
+    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey, VisibilityRequest,
+    VisibilityResponse,
+};
 use async_trait::async_trait;
 use bytes::Bytes;
 use temporalio_protos::temporal::api::workflowservice::v1::PollActivityTaskQueueRequest;
@@ -31,4 +34,10 @@ pub trait MatchingService: Send + Sync + 'static {
 
     /// A poller for fused dispatch, if one is parked here and no older task waits.
     fn reserve_activity_poller(&self, partition: &PartitionKey) -> Option<ActivityReservation>;
+}
+
+/// Lists and counts over the executions whose rows a node has.
+#[async_trait]
+pub trait VisibilityService: Send + Sync + 'static {
+    async fn call(&self, request: VisibilityRequest, deadline: Instant) -> Result<VisibilityResponse, Error>;
 }

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::liveness::Liveness;
 use crate::metadata::Proposer;
-use crate::{HistoryService, MatchingService};
+use crate::{HistoryService, MatchingService, VisibilityService};
 
 /// Set once, read often, emptied at the end: services hold the router, which holds them.
 pub(crate) struct Slot<T: ?Sized>(RwLock<Option<Arc<T>>>);
@@ -41,6 +41,7 @@ pub(crate) struct Services {
     pub(crate) raft: Slot<dyn RaftHandler>,
     pub(crate) history: Slot<dyn HistoryService>,
     pub(crate) matching: Slot<dyn MatchingService>,
+    pub(crate) visibility: Slot<dyn VisibilityService>,
     pub(crate) metadata: Slot<Proposer>,
     pub(crate) liveness: Arc<Liveness>,
     served: Arc<AtomicUsize>,
@@ -52,6 +53,7 @@ impl Services {
             raft: Slot::new(),
             history: Slot::new(),
             matching: Slot::new(),
+            visibility: Slot::new(),
             metadata: Slot::new(),
             liveness,
             served: Arc::default(),
@@ -89,6 +91,7 @@ impl Services {
         self.raft.clear();
         self.history.clear();
         self.matching.clear();
+        self.visibility.clear();
         self.metadata.clear();
     }
 

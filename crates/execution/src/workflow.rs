@@ -37,6 +37,7 @@ mod signal;
 mod successor;
 mod timer;
 mod upsert;
+mod visible;
 
 pub use apply::apply;
 pub use command::{

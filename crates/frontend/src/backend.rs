@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use api::Error;
-use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse};
+use api::internal::{
+    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, VisibilityRequest, VisibilityResponse,
+};
 use async_trait::async_trait;
 use base::NodeId;
 use cluster::{Namespace, NamespaceChange, Namespaces, Router};
@@ -23,6 +25,8 @@ pub trait Backend: Send + Sync + 'static {
         request: MatchingRequest,
         deadline: Instant,
     ) -> Result<MatchingResponse, Error>;
+    /// To whoever has the rows of executions.
+    async fn visibility(&self, request: VisibilityRequest, deadline: Instant) -> Result<VisibilityResponse, Error>;
     fn live_nodes(&self) -> Vec<NodeId>;
     /// How many history shards the cluster has.
     fn shard_count(&self) -> usize;
@@ -65,6 +69,10 @@ impl Backend for ClusterBackend {
         deadline: Instant,
     ) -> Result<MatchingResponse, Error> {
         self.router.matching_at(node, request, deadline).await
+    }
+
+    async fn visibility(&self, request: VisibilityRequest, deadline: Instant) -> Result<VisibilityResponse, Error> {
+        self.router.visibility(request, deadline).await
     }
 
     fn live_nodes(&self) -> Vec<NodeId> {

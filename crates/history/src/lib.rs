@@ -25,3 +25,4 @@ mod wire;
 
 pub use config::{Config, ConfigError};
 pub use service::{Handle, Service};
+pub use table::visible::VisibleRows;

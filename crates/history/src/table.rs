@@ -6,6 +6,7 @@
 //! HISTORY  ns, workflow id, run id, event id  -> encoded History (the events of one decision)
 //! TIMER    fire time, ns, workflow id, run id -> empty
 //! PENDING  ns, workflow id, run id            -> empty
+//! VISIBLE  ns, workflow id, run id            -> WorkflowExecutionInfo, for lists
 //! ```
 //!
 //! Integers are big-endian, so that byte order is their order. Ids are self-delimiting
@@ -17,6 +18,7 @@ pub(crate) mod key;
 pub(crate) mod pending;
 pub(crate) mod state;
 pub(crate) mod timer;
+pub(crate) mod visible;
 
 /// The values' messages, generated from `proto/perpetuo/history/v1`.
 pub(crate) mod value {

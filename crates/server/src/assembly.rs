@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use bytes::Bytes;
 use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
 use cluster::{Member, Node};
 use storage::{Disk, Engine, Kv, MemoryDisk, MemoryKv, RealDisk, Wal, WalConfig};
@@ -158,6 +159,7 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         let cells = router.shards().into_iter().find(|(id, _)| *id == shard).map(|(_, cells)| cells);
         cells.map(|cells| (shard, cells, group))
     });
+    let rows = history::VisibleRows::new(Arc::clone(&seams.kv));
     let history = history::Service::new(
         options.history,
         shards.collect(),
@@ -169,10 +171,21 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
     )?;
     router.serve_history(Arc::new(history.handle()));
     tasks.spawn(history.run(stop.child_token()));
+    router.serve_visibility(Arc::new(visibility::Service::new(Arc::new(VisibleRows(rows)))));
     let backend = frontend::ClusterBackend::new(router, node.namespaces());
     let frontend = frontend::Service::new(options.frontend, Arc::new(backend), clock, entropy);
     tasks.close();
     Ok(Running { node, wal, frontend, stop, tasks })
+}
+
+/// History's rows, as visibility reads them.
+struct VisibleRows(history::VisibleRows);
+
+impl visibility::Rows for VisibleRows {
+    fn page(&self, namespace_id: &str, cursor: Option<Bytes>) -> Result<visibility::RowsPage, api::Error> {
+        let (rows, next) = self.0.page(namespace_id, cursor)?;
+        Ok(visibility::RowsPage { rows, next })
+    }
 }
 
 impl Running {

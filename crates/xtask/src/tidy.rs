@@ -21,11 +21,20 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("cluster", &["base", "api", "storage", "consensus"]),
     ("history", &["base", "api", "execution", "storage", "consensus", "cluster"]),
     ("matching", &["base", "api", "cluster"]),
+    ("visibility", &["base", "api", "storage", "cluster"]),
     ("frontend", &["base", "api", "cluster"]),
-    ("server", &["base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "frontend"]),
+    (
+        "server",
+        &[
+            "base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "visibility", "frontend",
+        ],
+    ),
     (
         "sim",
-        &["base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "frontend", "server"],
+        &[
+            "base", "api", "execution", "storage", "consensus", "cluster", "history", "matching", "visibility",
+            "frontend", "server",
+        ],
     ),
     ("xtask", &[]),
 ];

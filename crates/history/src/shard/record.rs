@@ -2,13 +2,14 @@
 
 use bytes::Bytes;
 use execution::workflow::{Change, State};
+use prost::Message as _;
 
 use super::cache::{Entry, EventBatch};
 use super::draft::Draft;
 use super::input::QueryOutcome;
 use super::leader::{Fault, Leader};
 use crate::run::RunKey;
-use crate::table::{current, event, pending, state, timer};
+use crate::table::{current, event, pending, state, timer, visible};
 use crate::wire;
 
 impl Leader {
@@ -50,6 +51,10 @@ impl Leader {
                     Some(value) => self.building.put(key, value.clone()),
                     None => self.building.delete(key),
                 }
+            }
+            let before = self.cache.get(&run).and_then(|entry| entry.state.as_ref());
+            if state.is_seen_changed(before) {
+                self.building.put(visible::key(&run), state.list_info().encode_to_vec());
             }
             let seq = self.next_seq;
             self.cache.update(&run, |entry| {
@@ -162,6 +167,7 @@ impl Leader {
         self.building.delete_prefix(state::prefix(run));
         self.building.delete_prefix(event::prefix(run));
         self.building.delete(pending::key(run));
+        self.building.delete(visible::key(run));
         self.building.deletions += 1;
         let mut gone = Entry::new(None);
         gone.last_seq = self.next_seq;

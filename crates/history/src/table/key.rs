@@ -17,7 +17,7 @@ pub(crate) enum Table {
     History = 3,
     Timer = 4,
     Pending = 5,
-    // 6 is kept for visibility rows.
+    Visible = 6,
 }
 
 const UUID: u8 = 1;

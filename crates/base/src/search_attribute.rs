@@ -1,0 +1,145 @@
+//! Search attributes: their types, the names that the server knows by itself, and the slots
+//! that custom ones are registered in.
+
+/// What values an attribute takes. The numbers are those of the public enum
+/// `IndexedValueType`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+#[repr(i32)]
+pub enum AttributeType {
+    /// Words, matched one by one.
+    Text = 1,
+    /// Matched as a whole.
+    Keyword = 2,
+    Int = 3,
+    Double = 4,
+    Bool = 5,
+    Datetime = 6,
+    /// Several keywords.
+    KeywordList = 7,
+}
+
+impl AttributeType {
+    pub const ALL: [Self; 7] =
+        [Self::Text, Self::Keyword, Self::Int, Self::Double, Self::Bool, Self::Datetime, Self::KeywordList];
+
+    /// Of the public enum.
+    #[must_use]
+    pub fn from_number(number: i32) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| *kind as i32 == number)
+    }
+
+    /// As clients and SDKs write it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Text => "Text",
+            Self::Keyword => "Keyword",
+            Self::Int => "Int",
+            Self::Double => "Double",
+            Self::Bool => "Bool",
+            Self::Datetime => "Datetime",
+            Self::KeywordList => "KeywordList",
+        }
+    }
+
+    /// How many custom attributes of this type a namespace may have.
+    #[must_use]
+    pub fn slots(self) -> u32 {
+        match self {
+            Self::Keyword => 10,
+            _ => 3,
+        }
+    }
+
+    /// The name of a slot, from 1; this is what a namespace's configuration shows.
+    #[must_use]
+    pub fn slot(self, number: u32) -> String {
+        format!("{}{number:02}", self.name())
+    }
+
+    /// The type of a slot.
+    #[must_use]
+    pub fn of_slot(slot: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| (1..=kind.slots()).any(|number| kind.slot(number) == slot))
+    }
+}
+
+/// Who may set an attribute.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Setter {
+    Anyone,
+    Server,
+}
+
+/// What every execution has. No request can set them.
+pub const SYSTEM_ATTRIBUTES: [(&str, AttributeType); 16] = [
+    ("WorkflowId", AttributeType::Keyword),
+    ("RunId", AttributeType::Keyword),
+    ("WorkflowType", AttributeType::Keyword),
+    ("StartTime", AttributeType::Datetime),
+    ("ExecutionTime", AttributeType::Datetime),
+    ("CloseTime", AttributeType::Datetime),
+    ("ExecutionStatus", AttributeType::Keyword),
+    ("TaskQueue", AttributeType::Keyword),
+    ("HistoryLength", AttributeType::Int),
+    ("ExecutionDuration", AttributeType::Int),
+    ("StateTransitionCount", AttributeType::Int),
+    ("HistorySizeBytes", AttributeType::Int),
+    ("ParentWorkflowId", AttributeType::Keyword),
+    ("ParentRunId", AttributeType::Keyword),
+    ("RootWorkflowId", AttributeType::Keyword),
+    ("RootRunId", AttributeType::Keyword),
+];
+
+/// Set by the server and by SDKs, and whether a request may set them.
+pub const PREDEFINED_ATTRIBUTES: [(&str, AttributeType, Setter); 17] = [
+    ("TemporalChangeVersion", AttributeType::KeywordList, Setter::Anyone),
+    ("BinaryChecksums", AttributeType::KeywordList, Setter::Anyone),
+    ("BuildIds", AttributeType::KeywordList, Setter::Anyone),
+    ("BatcherNamespace", AttributeType::Keyword, Setter::Anyone),
+    ("BatcherUser", AttributeType::Keyword, Setter::Anyone),
+    ("TemporalScheduledStartTime", AttributeType::Datetime, Setter::Anyone),
+    ("TemporalScheduledById", AttributeType::Keyword, Setter::Anyone),
+    ("TemporalSchedulePaused", AttributeType::Bool, Setter::Anyone),
+    ("TemporalNamespaceDivision", AttributeType::Keyword, Setter::Anyone),
+    ("TemporalPauseInfo", AttributeType::KeywordList, Setter::Anyone),
+    ("TemporalReportedProblems", AttributeType::KeywordList, Setter::Anyone),
+    ("TemporalWorkerDeploymentVersion", AttributeType::Keyword, Setter::Server),
+    ("TemporalWorkflowVersioningBehavior", AttributeType::Keyword, Setter::Server),
+    ("TemporalWorkerDeployment", AttributeType::Keyword, Setter::Server),
+    ("TemporalUsedWorkerDeploymentVersions", AttributeType::KeywordList, Setter::Server),
+    ("TemporalExternalPayloadCount", AttributeType::Int, Setter::Server),
+    ("TemporalExternalPayloadSizeBytes", AttributeType::Int, Setter::Server),
+];
+
+/// The type of an attribute that the server knows by itself.
+#[must_use]
+pub fn builtin_attribute(name: &str) -> Option<(AttributeType, Setter)> {
+    let system = SYSTEM_ATTRIBUTES.iter().map(|(known, kind)| (*known, *kind, Setter::Server));
+    let mut all = system.chain(PREDEFINED_ATTRIBUTES);
+    all.find(|(known, _, _)| *known == name).map(|(_, kind, setter)| (kind, setter))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_name_their_type() {
+        assert_eq!(AttributeType::Keyword.slot(10), "Keyword10");
+        assert_eq!(AttributeType::of_slot("KeywordList03"), Some(AttributeType::KeywordList));
+        assert_eq!(AttributeType::of_slot("KeywordList04"), None);
+        assert_eq!(AttributeType::of_slot("Keyword1"), None);
+        for kind in AttributeType::ALL {
+            assert_eq!(AttributeType::from_number(kind as i32), Some(kind));
+            assert_eq!(AttributeType::of_slot(&kind.slot(1)), Some(kind));
+        }
+    }
+
+    #[test]
+    fn only_what_the_server_knows_is_builtin() {
+        assert_eq!(builtin_attribute("CloseTime"), Some((AttributeType::Datetime, Setter::Server)));
+        assert_eq!(builtin_attribute("BuildIds"), Some((AttributeType::KeywordList, Setter::Anyone)));
+        assert_eq!(builtin_attribute("Mine"), None);
+    }
+}

@@ -1,0 +1,108 @@
+//! Table VISIBLE: `cell | 6 | ns | workflow id | run id -> WorkflowExecutionInfo`.
+//!
+//! What lists show of a run. Written by the decision that changes it.
+
+use std::sync::Arc;
+
+use api::Error;
+use base::{CELLS, Cell};
+use bytes::Bytes;
+use storage::{Kv, Scan};
+
+use super::key::{HEADER_BYTES, Table, after_prefix, header, put_id, run_prefix};
+use crate::run::RunKey;
+
+/// Rows read at a time.
+const PAGE_ROWS: usize = 256;
+/// Cells looked into at a time: most have nothing of a namespace.
+const PAGE_CELLS: usize = 512;
+
+pub(crate) fn key(run: &RunKey) -> Bytes {
+    run_prefix(Table::Visible, run).into()
+}
+
+/// Of a namespace in one cell.
+fn prefix(cell: Cell, namespace_id: &str) -> Vec<u8> {
+    let mut key = header(cell, Table::Visible);
+    put_id(&mut key, namespace_id);
+    key
+}
+
+/// Reads the rows of this node's replicas, whoever leads. Cheap to clone.
+#[derive(Clone)]
+pub struct VisibleRows {
+    kv: Arc<dyn Kv>,
+}
+
+impl VisibleRows {
+    #[must_use]
+    pub fn new(kv: Arc<dyn Kv>) -> Self {
+        Self { kv }
+    }
+
+    /// The next rows of a namespace, a bounded number, and where to go on. A row that is
+    /// written meanwhile may be among them or not.
+    pub fn page(&self, namespace_id: &str, cursor: Option<Bytes>) -> Result<(Vec<Bytes>, Option<Bytes>), Error> {
+        let first = cursor.as_deref().map_or(0, |key| u16::from_be_bytes([key[0], key[1]]));
+        let mut rows = Vec::new();
+        let mut start = cursor;
+        for (looked, cell) in (first..CELLS).filter_map(Cell::new).enumerate() {
+            let prefix = prefix(cell, namespace_id);
+            let end = after_prefix(&prefix);
+            let from = start.take().unwrap_or_else(|| prefix.into());
+            if looked >= PAGE_CELLS {
+                return Ok((rows, Some(from)));
+            }
+            let limit = PAGE_ROWS - rows.len();
+            let pairs = self.kv.scan(&Scan::range(from, end, limit)).map_err(|error| Error::Internal(error.to_string()))?;
+            let is_full = pairs.len() == limit;
+            let last = pairs.last().map(|(key, _)| key.clone());
+            rows.extend(pairs.into_iter().map(|(_, value)| value));
+            if is_full && let Some(last) = last {
+                // The first key behind it.
+                return Ok((rows, Some([&last[..], &[0]].concat().into())));
+            }
+        }
+        Ok((rows, None))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use storage::{Batch, MemoryKv};
+
+    use super::*;
+    use crate::run::WorkflowKey;
+
+    #[test]
+    fn pages_show_every_row_of_the_namespace_once() {
+        let kv = Arc::new(MemoryKv::new());
+        let mut batch = Batch::default();
+        for index in 0..1000 {
+            let run = WorkflowKey::new("mine", &format!("w{index}")).run("r");
+            batch.put(key(&run), index.to_string());
+            let other = WorkflowKey::new("other", &format!("w{index}")).run("r");
+            batch.put(key(&other), "other");
+        }
+        kv.write(batch).expect("memory takes it");
+        let rows = VisibleRows::new(kv);
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let (page, next) = rows.page("mine", cursor).expect("memory gives it");
+            assert!(page.len() <= PAGE_ROWS);
+            seen.extend(page.iter().map(|row| String::from_utf8_lossy(row).parse::<u32>().expect("a number")));
+            cursor = next;
+            if cursor.is_none() {
+                break;
+            }
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_key_begins_with_cell_and_table() {
+        let run = WorkflowKey::new("ns", "w").run("r");
+        assert_eq!(key(&run)[HEADER_BYTES - 1], 6);
+    }
+}
