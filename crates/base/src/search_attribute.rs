@@ -64,6 +64,9 @@ impl AttributeType {
     }
 }
 
+/// The attributes that a namespace has registered.
+pub type CustomAttributes = std::collections::BTreeMap<String, AttributeType>;
+
 /// Who may set an attribute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Setter {
@@ -111,6 +114,13 @@ pub const PREDEFINED_ATTRIBUTES: [(&str, AttributeType, Setter); 17] = [
     ("TemporalExternalPayloadCount", AttributeType::Int, Setter::Server),
     ("TemporalExternalPayloadSizeBytes", AttributeType::Int, Setter::Server),
 ];
+
+/// What a namespace has registered, from its slots and the names given to them.
+#[must_use]
+pub fn custom_attributes<'a>(aliases: impl IntoIterator<Item = (&'a String, &'a String)>) -> CustomAttributes {
+    let named = aliases.into_iter().filter(|(_, alias)| !alias.is_empty());
+    named.filter_map(|(slot, alias)| Some((alias.clone(), AttributeType::of_slot(slot)?))).collect()
+}
 
 /// The type of an attribute that the server knows by itself.
 #[must_use]

@@ -1,6 +1,9 @@
 //! The limits of `docs/config.md` that a decision depends on; one value per request.
 
+use std::sync::Arc;
 use std::time::Duration;
+
+use base::CustomAttributes;
 
 /// Defaults are the incumbent's, so that nobody has to re-learn them.
 #[derive(Clone, Debug)]
@@ -27,6 +30,8 @@ pub struct Limits {
     pub sticky_schedule_to_start_default: Duration,
     pub continue_as_new_interval_min: Duration,
     pub request_ids_max: usize,
+    /// The namespace's own search attributes. None: they are not checked.
+    pub search_attributes: Option<Arc<CustomAttributes>>,
 }
 
 impl Default for Limits {
@@ -53,6 +58,7 @@ impl Default for Limits {
             sticky_schedule_to_start_default: Duration::from_secs(5),
             continue_as_new_interval_min: Duration::from_secs(1),
             request_ids_max: 25,
+            search_attributes: None,
         }
     }
 }

@@ -9,5 +9,6 @@ pub mod cron;
 pub mod duration;
 pub mod failure;
 pub mod retry;
+pub(crate) mod search_attributes;
 pub mod start_policy;
 pub mod timeouts;

@@ -80,7 +80,15 @@ pub const TABLE: &[Row] = &[
     ("DescribeWorker", State::Complete, ""),
     ("GetClusterInfo", State::Complete, ""),
     ("GetSystemInfo", State::Complete, "Capabilities are true only for what is built."),
-    ("ListSearchAttributes", State::Partial, "The system's own; custom ones cannot be registered yet."),
+    ("ListWorkflowExecutions", State::Complete, "Every row of the namespace is looked at. Also sorts by ORDER BY."),
+    ("ScanWorkflowExecutions", State::Complete, "As ListWorkflowExecutions."),
+    ("CountWorkflowExecutions", State::Complete, "Every row of the namespace is looked at."),
+    ("ListOpenWorkflowExecutions", State::Complete, ""),
+    ("ListClosedWorkflowExecutions", State::Complete, ""),
+    ("GetSearchAttributes", State::Complete, ""),
+    ("AddSearchAttributes", State::Complete, ""),
+    ("RemoveSearchAttributes", State::Complete, ""),
+    ("ListSearchAttributes", State::Complete, ""),
 ];
 
 /// The row of an RPC, listed or not.

@@ -7,6 +7,7 @@ mod operator;
 mod queries;
 mod system;
 mod task_queues;
+mod visibility;
 mod workers;
 mod workflow_tasks;
 mod workflows;
@@ -80,5 +81,14 @@ table! {
     "CountWorkers" => workers::count,
     "DescribeWorker" => workers::describe,
 
+    "ListWorkflowExecutions" => visibility::list,
+    "ScanWorkflowExecutions" => visibility::scan,
+    "CountWorkflowExecutions" => visibility::count,
+    "ListOpenWorkflowExecutions" => visibility::list_open,
+    "ListClosedWorkflowExecutions" => visibility::list_closed,
+    "GetSearchAttributes" => visibility::get_search_attributes,
+
+    "AddSearchAttributes" => operator::add_search_attributes,
+    "RemoveSearchAttributes" => operator::remove_search_attributes,
     "ListSearchAttributes" => operator::list_search_attributes,
 }

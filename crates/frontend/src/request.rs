@@ -7,25 +7,11 @@ use api::Error;
 use api::internal::{ActivityTaskToken, QueryTaskToken, WorkflowTaskToken};
 use cluster::Namespace;
 use prost::Message;
-use temporalio_protos::temporal::api::operatorservice::v1::ListSearchAttributesRequest;
-use temporalio_protos::temporal::api::workflowservice::v1::{
-    CountWorkersRequest, DescribeNamespaceRequest, DescribeTaskQueueRequest, DescribeWorkerRequest,
-    DescribeWorkflowExecutionRequest, GetClusterInfoRequest, GetSystemInfoRequest, GetWorkflowExecutionHistoryRequest,
-    GetWorkflowExecutionHistoryReverseRequest, ListNamespacesRequest, ListWorkersRequest, PollActivityTaskQueueRequest,
-    PollWorkflowTaskQueueRequest, QueryWorkflowRequest, RecordActivityTaskHeartbeatByIdRequest,
-    RecordActivityTaskHeartbeatRequest, RecordWorkerHeartbeatRequest, RegisterNamespaceRequest,
-    RequestCancelWorkflowExecutionRequest, ResetStickyTaskQueueRequest, RespondActivityTaskCanceledByIdRequest,
-    RespondActivityTaskCanceledRequest, RespondActivityTaskCompletedByIdRequest, RespondActivityTaskCompletedRequest,
-    RespondActivityTaskFailedByIdRequest, RespondActivityTaskFailedRequest, RespondQueryTaskCompletedRequest,
-    RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest, ShutdownWorkerRequest,
-    SignalWithStartWorkflowExecutionRequest, SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest,
-    TerminateWorkflowExecutionRequest, UpdateNamespaceRequest,
+use temporalio_protos::temporal::api::operatorservice::v1::{
+    AddSearchAttributesRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
 };
-use temporalio_protos::temporal::api::workflowservice::v1::{
-    PauseActivityExecutionRequest, PauseActivityRequest, ResetActivityExecutionRequest, ResetActivityRequest,
-    UnpauseActivityExecutionRequest, UnpauseActivityRequest, UpdateActivityExecutionOptionsRequest,
-    UpdateActivityOptionsRequest,
-};
+// Nearly every request of the API is named below.
+use temporalio_protos::temporal::api::workflowservice::v1::*;
 
 use crate::call::{Call, check_name, named, namespace_not_set, tokened};
 
@@ -94,7 +80,7 @@ macro_rules! by_token {
     )*};
 }
 
-unscoped!(GetSystemInfoRequest, GetClusterInfoRequest, ListNamespacesRequest);
+unscoped!(GetSystemInfoRequest, GetClusterInfoRequest, ListNamespacesRequest, GetSearchAttributesRequest);
 
 by_name!(
     UpdateNamespaceRequest,
@@ -120,6 +106,11 @@ by_name!(
     RespondActivityTaskFailedByIdRequest,
     RespondActivityTaskCanceledByIdRequest,
     RecordActivityTaskHeartbeatByIdRequest,
+    ListWorkflowExecutionsRequest,
+    ScanWorkflowExecutionsRequest,
+    CountWorkflowExecutionsRequest,
+    ListOpenWorkflowExecutionsRequest,
+    ListClosedWorkflowExecutionsRequest,
 );
 
 // What operators ask of activities.
@@ -166,11 +157,16 @@ impl PublicRequest for DescribeNamespaceRequest {
     }
 }
 
-/// Without a namespace it is about the whole cluster.
-impl PublicRequest for ListSearchAttributesRequest {
-    type Scope = Option<Arc<Namespace>>;
-
-    fn scope(&self, call: &Call) -> Result<Option<Arc<Namespace>>, Error> {
-        if self.namespace.is_empty() { Ok(None) } else { named(call, &self.namespace).map(Some) }
-    }
+/// Requests that may leave the namespace out; what that means is theirs.
+macro_rules! optionally_by_name {
+    ($($request:ty),* $(,)?) => {$(
+        impl PublicRequest for $request {
+            type Scope = Option<Arc<Namespace>>;
+            fn scope(&self, call: &Call) -> Result<Option<Arc<Namespace>>, Error> {
+                if self.namespace.is_empty() { Ok(None) } else { named(call, &self.namespace).map(Some) }
+            }
+        }
+    )*};
 }
+
+optionally_by_name!(AddSearchAttributesRequest, RemoveSearchAttributesRequest, ListSearchAttributesRequest);

@@ -14,7 +14,7 @@ use temporalio_protos::temporal::api::common::v1::{Priority, WorkflowExecution};
 pub(crate) use duration::cap;
 pub(crate) use failure::{cap_failure, server_failure};
 pub(crate) use link::{deduplicate, links};
-pub(crate) use search_attributes::{PREDEFINED, SYSTEM, search_attributes};
+pub(crate) use search_attributes::search_attributes;
 pub(crate) use start::{retry_policy, signal_with_start, start};
 pub(crate) use task_queue::{activity_queue, partition_name, poll_queue, start_queue};
 

@@ -20,6 +20,7 @@ mod fused;
 mod history;
 mod input;
 mod leader;
+mod limits;
 mod query;
 mod reads;
 mod record;

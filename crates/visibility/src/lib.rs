@@ -13,5 +13,5 @@ mod value;
 
 mod service;
 
-pub use query::{CustomAttributes, Query, QueryError};
+pub use query::{Query, QueryError};
 pub use service::{Rows, RowsPage, Service};

@@ -6,9 +6,7 @@ mod lexer;
 mod parser;
 mod values;
 
-use std::collections::BTreeMap;
-
-use base::{AttributeType, builtin_attribute};
+use base::{AttributeType, CustomAttributes, builtin_attribute};
 
 use parser::{Operand, Tree};
 
@@ -25,9 +23,6 @@ pub(crate) const NAMESPACE_DIVISION: &str = "TemporalNamespaceDivision";
 const SCHEDULE_ID: &str = "ScheduleId";
 const RESERVED_PREFIX: &str = "Temporal";
 const LOW_CARDINALITY_PREFIX: &str = "TemporalLowCardinalityKeyword";
-
-/// Custom attributes of a namespace.
-pub type CustomAttributes = BTreeMap<String, AttributeType>;
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Debug)]

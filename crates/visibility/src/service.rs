@@ -9,7 +9,7 @@ use api::Error;
 use api::internal::visibility_request::Ask;
 use api::internal::{VisibilityRequest, VisibilityResponse};
 use async_trait::async_trait;
-use base::AttributeType;
+use base::{AttributeType, CustomAttributes};
 use bytes::Bytes;
 use cluster::VisibilityService;
 use prost::Message;
@@ -22,7 +22,7 @@ use tokio::time::Instant;
 
 use crate::document::Document;
 use crate::list::{Counts, Page};
-use crate::query::{CustomAttributes, Query};
+use crate::query::Query;
 
 /// Encoded executions (`WorkflowExecutionInfo`), a bounded number at a time.
 pub trait Rows: Send + Sync + 'static {
@@ -77,11 +77,6 @@ impl Service {
         ask: api::internal::ListExecutions,
         deadline: Instant,
     ) -> Result<Vec<u8>, Error> {
-        if query.group_by.is_some() {
-            return Err(Error::InvalidArgument(
-                "invalid query: operation is not supported: 'group by' clause".to_owned(),
-            ));
-        }
         let size = usize::try_from(ask.page_size).unwrap_or(usize::MAX);
         let mut page = Page::new(query, size, &ask.next_page_token)
             .map_err(|_| Error::InvalidArgument("invalid page token".to_owned()))?;

@@ -42,7 +42,10 @@ const IMPORTS: &[(&str, &[&str])] = &[
 /// All that the pure core may depend on.
 const PURE: (&str, &[&str]) = (
     "execution",
-    &["base", "bytes", "jiff", "prost", "prost-types", "prost-wkt-types", "rpds", "temporalio-protos", "thiserror"],
+    &[
+        "base", "bytes", "jiff", "prost", "prost-types", "prost-wkt-types", "rpds", "serde_json", "temporalio-protos",
+        "thiserror",
+    ],
 );
 
 /// A third-party engine is named in exactly one crate (sim and tests of others never).

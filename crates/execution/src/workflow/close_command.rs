@@ -116,6 +116,10 @@ fn continue_as_new(
 ) -> Result<(), Fail> {
     let cause = Cause::BadContinueAsNewAttributes;
     normalize(turn, &mut command).map_err(|message| Fail::task(cause, message))?;
+    if let Some(attributes) = &mut command.search_attributes {
+        let checked = super::upsert::check(attributes, turn.step);
+        checked.map_err(|message| Fail::task(Cause::BadSearchAttributes, message))?;
+    }
     let limits = turn.step.limits;
     if size(command.input.as_ref()) > limits.blob_bytes_max {
         let message = "ContinueAsNewWorkflowExecutionCommandAttributes. Input exceeds size limit.";

@@ -24,7 +24,7 @@ use super::step::Step;
 use super::{Note, Reply, signal, stored, upsert, workflow_task};
 use crate::Rejection;
 use crate::policy::timeouts::{self, WorkflowTimeouts};
-use crate::policy::{cron, duration, retry};
+use crate::policy::{self, cron, duration, retry};
 
 /// Everything that a new run is made of.
 pub(crate) struct Beginning {
@@ -43,6 +43,10 @@ pub(crate) fn start(step: &mut Step<'_>, command: Start) -> Result<Reply, Reject
     normalize(step, &mut request)?;
     if let Some(signal) = &signal {
         signal::validate(step, signal)?;
+    }
+    if let (Some(attributes), Some(custom)) = (&mut request.search_attributes, &step.limits.search_attributes) {
+        let checked = policy::search_attributes::check(attributes, custom, &namespace_name);
+        checked.map_err(Rejection::InvalidArgument)?;
     }
     let run = stored::Run {
         namespace_id: namespace_id.as_str().to_owned(),

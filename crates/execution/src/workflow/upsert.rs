@@ -16,6 +16,8 @@ use temporalio_protos::temporal::api::history::v1::{
 
 use super::State;
 use super::commands::{Fail, Turn};
+use super::step::Step;
+use crate::policy;
 
 /// `UpsertWorkflowSearchAttributes`.
 pub(crate) fn search_attributes(state: &mut State, event: &UpsertWorkflowSearchAttributesEventAttributes) {
@@ -47,12 +49,13 @@ pub(crate) fn upsert_search_attributes(
 ) -> Result<(), Fail> {
     let cause = Cause::BadSearchAttributes;
     let name = "UpsertWorkflowSearchAttributesCommand";
-    let Some(upserted) = command.search_attributes else {
+    let Some(mut upserted) = command.search_attributes else {
         return Err(Fail::task(cause, format!("SearchAttributes is not set on {name}.")));
     };
     if upserted.indexed_fields.is_empty() {
         return Err(Fail::task(cause, format!("IndexedFields is not set on {name}.")));
     }
+    check(&mut upserted, turn.step).map_err(|message| Fail::task(cause, message))?;
     let bytes: usize = upserted.indexed_fields.iter().map(|(name, value)| name.len() + value.data.len()).sum();
     if bytes > turn.step.limits.blob_bytes_max {
         let message = "UpsertWorkflowSearchAttributesCommandAttributes exceeds size limit.";
@@ -65,6 +68,14 @@ pub(crate) fn upsert_search_attributes(
         },
     ));
     Ok(())
+}
+
+/// Names and types, by what the namespace has registered. The error is the message.
+pub(crate) fn check(attributes: &mut SearchAttributes, step: &Step<'_>) -> Result<(), String> {
+    match &step.limits.search_attributes {
+        Some(custom) => policy::search_attributes::check(attributes, custom, &step.state.run.namespace_name),
+        None => Ok(()),
+    }
 }
 
 pub(crate) fn modify_properties(

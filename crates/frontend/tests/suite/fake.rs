@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use api::Error;
-use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, matching_response};
+use api::internal::{
+    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, VisibilityRequest, VisibilityResponse,
+    matching_response,
+};
 use async_trait::async_trait;
 use base::{NamespaceId, NodeId, SeededEntropy, SystemClock};
 use bytes::Bytes;
@@ -94,6 +97,10 @@ impl Backend for Fake {
     async fn matching_at(&self, node: NodeId, request: MatchingRequest, _: Instant) -> Result<MatchingResponse, Error> {
         self.matching.lock().unwrap().push((Some(node), request));
         Ok(MatchingResponse { response: None })
+    }
+
+    async fn visibility(&self, _: VisibilityRequest, _: Instant) -> Result<VisibilityResponse, Error> {
+        Ok(VisibilityResponse { body: self.answer()? })
     }
 
     fn live_nodes(&self) -> Vec<NodeId> {

@@ -26,6 +26,7 @@ use super::Context;
 use super::batch::{AfterCommit, Building, InFlight, Pending, Proof};
 use super::cache::Cache;
 use super::dispatch::Dispatch;
+use super::limits::NamespaceLimits;
 use super::input::{Answer, Input, ReplyTo};
 use super::query::BufferedQuery;
 use super::scan::CellScan;
@@ -99,6 +100,7 @@ pub(super) struct Leader {
     // Ordered, so that callers are woken in one order when a term ends.
     pub(super) queries: BTreeMap<RunKey, Vec<BufferedQuery>>,
     pub(super) waiters: BTreeMap<RunKey, Vec<oneshot::Sender<()>>>,
+    pub(super) limits: NamespaceLimits,
     pub(super) building: Building,
     /// The sequence number of `building`.
     pub(super) next_seq: u64,
@@ -135,6 +137,7 @@ impl Leader {
             dispatch: Dispatch::new(),
             queries: BTreeMap::new(),
             waiters: BTreeMap::new(),
+            limits: NamespaceLimits::new(config.limits.clone()),
             building: Building::default(),
             next_seq,
             committed_seq: next_seq - 1,

@@ -93,7 +93,8 @@ impl Leader {
     /// One command on top of the draft. A panic in the core quarantines the run.
     pub(super) fn step(&mut self, draft: &mut Draft, command: Command) -> Result<Reply, Fault> {
         let now = self.read_clock();
-        match draft.step(command, now, &self.context.config.limits) {
+        let limits = self.limits.of(&self.context.namespaces, &draft.run, &command);
+        match draft.step(command, now, &limits) {
             Ok(reply) => Ok(reply),
             Err(StepError::Rejected(rejection)) => Err(error::rejected(rejection).into()),
             Err(StepError::Panicked) => {

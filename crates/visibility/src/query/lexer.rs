@@ -21,8 +21,7 @@ impl Token {
     pub(super) fn shown(&self) -> &str {
         match self {
             Self::Word(text) | Self::Quoted(text) | Self::Text(text) | Self::Number(text) => text,
-            Self::Sign(sign) => sign,
-            Self::End => "",
+            Self::Sign(_) | Self::End => "",
         }
     }
 

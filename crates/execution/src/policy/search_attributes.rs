@@ -1,0 +1,147 @@
+//! May these search attributes be written? Names must be registered in the namespace and
+//! values must fit their types. What is accepted is labelled with its type, by which SDKs
+//! decode it.
+
+use base::{AttributeType, CustomAttributes, Setter, builtin_attribute};
+use serde_json::Value;
+use temporalio_protos::temporal::api::common::v1::{Payload, SearchAttributes};
+
+const ENCODING: &str = "encoding";
+const JSON: &[u8] = b"json/plain";
+const NULL: &[u8] = b"binary/null";
+const TYPE: &str = "type";
+
+/// The error is the message for the caller.
+pub(crate) fn check(
+    attributes: &mut SearchAttributes,
+    custom: &CustomAttributes,
+    namespace: &str,
+) -> Result<(), String> {
+    // In order, so that the same request gets the same answer every time.
+    let mut names: Vec<String> = attributes.indexed_fields.keys().cloned().collect();
+    names.sort_unstable();
+    for name in &names {
+        if !custom.contains_key(name) && builtin_attribute(name).is_none() {
+            return Err(format!("Namespace {namespace} has no mapping defined for search attribute {name}"));
+        }
+    }
+    for name in &names {
+        let kind = match (custom.get(name), builtin_attribute(name)) {
+            (Some(kind), _) => *kind,
+            (None, Some((kind, Setter::Anyone))) => kind,
+            _ => return Err(format!("{name} attribute can't be set in SearchAttributes")),
+        };
+        let Some(payload) = attributes.indexed_fields.get_mut(name) else { continue };
+        if !fits(payload, kind) {
+            let shown = shown(payload);
+            return Err(format!("invalid value for search attribute {name} of type {}: {shown}", kind.name()));
+        }
+        payload.metadata.insert(TYPE.to_owned(), kind.name().into());
+    }
+    Ok(())
+}
+
+/// Null removes the attribute; a list stands for several values of any type but must hold
+/// values of that type.
+fn fits(payload: &Payload, kind: AttributeType) -> bool {
+    match json(payload) {
+        None => payload.metadata.get(ENCODING).is_some_and(|encoding| encoding == NULL),
+        Some(Value::Null) => true,
+        Some(Value::Array(items)) => items.iter().all(|item| item.is_null() || is_of(item, kind)),
+        Some(value) => kind != AttributeType::KeywordList && is_of(&value, kind),
+    }
+}
+
+fn is_of(value: &Value, kind: AttributeType) -> bool {
+    match kind {
+        AttributeType::Text | AttributeType::Keyword | AttributeType::KeywordList => value.is_string(),
+        AttributeType::Int => value.is_i64(),
+        AttributeType::Double => value.is_number(),
+        AttributeType::Bool => value.is_boolean(),
+        AttributeType::Datetime => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
+    }
+}
+
+fn json(payload: &Payload) -> Option<Value> {
+    let encoding = payload.metadata.get(ENCODING)?;
+    if encoding != JSON {
+        return None;
+    }
+    serde_json::from_slice(&payload.data).ok()
+}
+
+fn shown(payload: &Payload) -> String {
+    match json(payload) {
+        Some(value) => plain(&value),
+        None => format!("value from <data:{:?}>", String::from_utf8_lossy(&payload.data)),
+    }
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => format!("[{}]", items.iter().map(plain).collect::<Vec<_>>().join(" ")),
+        Value::Object(fields) => {
+            let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name}:{}", plain(value))).collect();
+            format!("map[{}]", fields.join(" "))
+        }
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn payload(json: &str) -> Payload {
+        let metadata = [(ENCODING.to_owned(), JSON.to_vec())];
+        Payload { metadata: metadata.into_iter().collect(), data: json.as_bytes().to_vec(), ..Payload::default() }
+    }
+
+    fn checked(name: &str, json: &str) -> Result<(), String> {
+        let named = [("Count", AttributeType::Int), ("Color", AttributeType::Keyword), ("Due", AttributeType::Datetime)];
+        let more = [("Tags", AttributeType::KeywordList), ("Ratio", AttributeType::Double)];
+        let custom = named.into_iter().chain(more).map(|(name, kind)| (name.to_owned(), kind)).collect();
+        let fields = [(name.to_owned(), payload(json))];
+        let mut attributes = SearchAttributes { indexed_fields: fields.into_iter().collect() };
+        check(&mut attributes, &custom, "default")?;
+        let label = attributes.indexed_fields[name].metadata.get(TYPE).cloned();
+        assert!(label.is_some(), "what is accepted has its type on it");
+        Ok(())
+    }
+
+    #[test]
+    fn registered_names_and_fitting_values_pass() {
+        for (name, json) in [
+            ("Count", "1"),
+            ("Count", "[1]"),
+            ("Count", "null"),
+            ("Color", "\"red\""),
+            ("Due", "\"2026-01-01T00:00:00Z\""),
+            ("Tags", "[\"a\",\"b\"]"),
+            ("Tags", "[]"),
+            ("Ratio", "1"),
+            ("BuildIds", "[\"x\"]"),
+        ] {
+            assert_eq!(checked(name, json), Ok(()), "{name} {json}");
+        }
+    }
+
+    #[test]
+    fn everything_else_is_refused() {
+        let invalid = |name: &str, kind, value| format!("invalid value for search attribute {name} of type {kind}: {value}");
+        for (name, json, expected) in [
+            ("Nope", "1", "Namespace default has no mapping defined for search attribute Nope".to_owned()),
+            ("WorkflowId", "\"x\"", "WorkflowId attribute can't be set in SearchAttributes".to_owned()),
+            ("Count", "\"x\"", invalid("Count", "Int", "x")),
+            ("Count", "1.5", invalid("Count", "Int", "1.5")),
+            ("Color", "1", invalid("Color", "Keyword", "1")),
+            ("Due", "\"soon\"", invalid("Due", "Datetime", "soon")),
+            ("Tags", "\"x\"", invalid("Tags", "KeywordList", "x")),
+            ("Tags", "[1]", invalid("Tags", "KeywordList", "[1]")),
+        ] {
+            assert_eq!(checked(name, json), Err(expected), "{name} {json}");
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a command is decided by: the node's limits and, where search attributes may be
+//! written, what the namespace has registered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cluster::Namespaces;
+use execution::Limits;
+use execution::workflow::Command;
+
+use crate::run::RunKey;
+
+/// Namespaces remembered; the rest is looked up again.
+const NAMESPACES_MAX: usize = 1000;
+
+pub(super) struct NamespaceLimits {
+    common: Arc<Limits>,
+    /// By namespace id, with the version that was looked at.
+    known: BTreeMap<String, (u64, Arc<Limits>)>,
+}
+
+impl NamespaceLimits {
+    pub(super) fn new(common: Limits) -> Self {
+        Self { common: Arc::new(common), known: BTreeMap::new() }
+    }
+
+    pub(super) fn of(&mut self, namespaces: &Namespaces, run: &RunKey, command: &Command) -> Arc<Limits> {
+        if !matches!(command, Command::Start(_) | Command::CompleteWorkflowTask(_)) {
+            return Arc::clone(&self.common);
+        }
+        let id = run.workflow.namespace_id.as_str();
+        let Some(namespace) = namespaces.by_id(id) else { return Arc::clone(&self.common) };
+        if let Some((version, limits)) = self.known.get(id)
+            && *version == namespace.version
+        {
+            return Arc::clone(limits);
+        }
+        let custom = base::custom_attributes(&namespace.config.custom_search_attribute_aliases);
+        let limits = Arc::new(Limits { search_attributes: Some(Arc::new(custom)), ..(*self.common).clone() });
+        if self.known.len() >= NAMESPACES_MAX {
+            self.known.clear();
+        }
+        self.known.insert(id.to_owned(), (namespace.version, Arc::clone(&limits)));
+        limits
+    }
+}
