@@ -14,6 +14,7 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use ids::{NamespaceId, NodeId, RunId, ShardId, Term, WorkflowId};
 pub use net::{Io, Listener, Net, TcpNet};
 pub use search_attribute::{
-    AttributeType, CustomAttributes, PREDEFINED_ATTRIBUTES, SYSTEM_ATTRIBUTES, Setter, builtin_attribute, custom_attributes,
+    AttributeType, CustomAttributes, PREDEFINED_ATTRIBUTES, SYSTEM_ATTRIBUTES, Setter, builtin_attribute,
+    custom_attributes,
 };
 pub use time::{Clock, SystemClock, Timestamp};

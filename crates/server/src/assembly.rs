@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
+use bytes::Bytes;
 use cluster::{Member, Node};
 use storage::{Disk, Engine, Kv, MemoryDisk, MemoryKv, RealDisk, Wal, WalConfig};
 use tokio_util::sync::CancellationToken;

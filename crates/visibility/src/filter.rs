@@ -77,7 +77,10 @@ impl Filter {
                 Some(inside != *negated)
             }
             Self::StartsWith { field, negated, prefix } => {
-                let starts = any(&document.value(field)?, |value| matches!(value, Value::Text(text) if text.starts_with(prefix)));
+                let starts = any(
+                    &document.value(field)?,
+                    |value| matches!(value, Value::Text(text) if text.starts_with(prefix)),
+                );
                 Some(starts != *negated)
             }
         }
@@ -98,7 +101,9 @@ fn compare(document: &Document, field: &Field, comparison: Comparison, value: &V
     }
     let found = found?;
     match found {
-        Value::List(_) => Some(any(&found, |found| found.compared(value).is_some_and(|ordering| comparison.holds(ordering)))),
+        Value::List(_) => {
+            Some(any(&found, |found| found.compared(value).is_some_and(|ordering| comparison.holds(ordering))))
+        }
         found => found.compared(value).map(|ordering| comparison.holds(ordering)),
     }
 }

@@ -37,7 +37,8 @@ pub(crate) struct Page<'a> {
 
 impl<'a> Page<'a> {
     pub(crate) fn new(query: &'a Query, size: usize, token: &[u8]) -> Result<Self, BadToken> {
-        let after = if token.is_empty() { None } else { Some(Place::decode(token, query.order_by.len()).ok_or(BadToken)?) };
+        let after =
+            if token.is_empty() { None } else { Some(Place::decode(token, query.order_by.len()).ok_or(BadToken)?) };
         Ok(Self { query, size, after, best: Vec::new() })
     }
 

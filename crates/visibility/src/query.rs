@@ -123,7 +123,8 @@ impl Converter<'_> {
             Tree::Compare { left, operator, right } => self.comparison(left, operator, right),
             Tree::Between { left, negated, from, to } => {
                 let column = self.column(left)?;
-                let ranges = [AttributeType::Datetime, AttributeType::Double, AttributeType::Int, AttributeType::Keyword];
+                let ranges =
+                    [AttributeType::Datetime, AttributeType::Double, AttributeType::Int, AttributeType::Keyword];
                 if !ranges.contains(&column.kind) {
                     return Err(QueryError::invalid(format_args!(
                         "cannot do range condition on search attribute '{}' of type {}",
@@ -134,9 +135,7 @@ impl Converter<'_> {
                 let (from, to) = (values::single(from, &column)?, values::single(to, &column)?);
                 Ok(Filter::Between { field: column.field, negated: *negated, from, to })
             }
-            Tree::IsNull { left, negated } => {
-                Ok(Filter::IsNull { field: self.column(left)?.field, negated: *negated })
-            }
+            Tree::IsNull { left, negated } => Ok(Filter::IsNull { field: self.column(left)?.field, negated: *negated }),
             Tree::IsOther { left } => {
                 self.column(left)?;
                 Err(QueryError::invalid("'IS' operator can only be used as 'IS NULL' or 'IS NOT NULL'"))

@@ -100,7 +100,8 @@ mod tests {
     }
 
     fn checked(name: &str, json: &str) -> Result<(), String> {
-        let named = [("Count", AttributeType::Int), ("Color", AttributeType::Keyword), ("Due", AttributeType::Datetime)];
+        let named =
+            [("Count", AttributeType::Int), ("Color", AttributeType::Keyword), ("Due", AttributeType::Datetime)];
         let more = [("Tags", AttributeType::KeywordList), ("Ratio", AttributeType::Double)];
         let custom = named.into_iter().chain(more).map(|(name, kind)| (name.to_owned(), kind)).collect();
         let fields = [(name.to_owned(), payload(json))];
@@ -130,7 +131,8 @@ mod tests {
 
     #[test]
     fn everything_else_is_refused() {
-        let invalid = |name: &str, kind, value| format!("invalid value for search attribute {name} of type {kind}: {value}");
+        let invalid =
+            |name: &str, kind, value| format!("invalid value for search attribute {name} of type {kind}: {value}");
         for (name, json, expected) in [
             ("Nope", "1", "Namespace default has no mapping defined for search attribute Nope".to_owned()),
             ("WorkflowId", "\"x\"", "WorkflowId attribute can't be set in SearchAttributes".to_owned()),

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use cluster::{Namespace, NamespaceChange};
 use temporalio_protos::temporal::api::enums::v1::IndexedValueType;
 use temporalio_protos::temporal::api::operatorservice::v1::{
-    AddSearchAttributesRequest, AddSearchAttributesResponse, ListSearchAttributesRequest,
-    ListSearchAttributesResponse, RemoveSearchAttributesRequest, RemoveSearchAttributesResponse,
+    AddSearchAttributesRequest, AddSearchAttributesResponse, ListSearchAttributesRequest, ListSearchAttributesResponse,
+    RemoveSearchAttributesRequest, RemoveSearchAttributesResponse,
 };
 
 use crate::call::{Call, encoded};
@@ -50,9 +50,8 @@ pub(super) async fn add_search_attributes(
         return Err(not_set());
     }
     for (name, kind) in &asked {
-        let is_reserved = builtin_attribute(name).is_some()
-            || name.starts_with(RESERVED_PREFIX)
-            || RESERVED.contains(&name.as_str());
+        let is_reserved =
+            builtin_attribute(name).is_some() || name.starts_with(RESERVED_PREFIX) || RESERVED.contains(&name.as_str());
         if is_reserved {
             return Err(invalid(format!("Search attribute {name} is reserved by system.")));
         }
@@ -60,7 +59,7 @@ pub(super) async fn add_search_attributes(
             return Err(invalid(format!("Unknown search attribute type: {kind}.")));
         }
     }
-    let namespace = namespace.ok_or_else(crate::call::namespace_not_set)?;
+    let namespace = namespace.ok_or_else(|| invalid("Namespace is not set on request."))?;
     let mut changed = (*namespace).clone();
     let aliases = &mut changed.config.custom_search_attribute_aliases;
     for (name, kind) in asked {
@@ -92,7 +91,7 @@ pub(super) async fn remove_search_attributes(
     if request.search_attributes.is_empty() {
         return Err(not_set());
     }
-    let namespace = namespace.ok_or_else(crate::call::namespace_not_set)?;
+    let namespace = namespace.ok_or_else(|| invalid("Namespace is not set on request."))?;
     let mut changed = (*namespace).clone();
     let aliases = &mut changed.config.custom_search_attribute_aliases;
     for name in &request.search_attributes {

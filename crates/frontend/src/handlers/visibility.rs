@@ -84,11 +84,7 @@ pub(super) async fn list_closed(
 }
 
 /// The names without a namespace: slots stand for the custom ones.
-pub(super) async fn get_search_attributes(
-    _: Call,
-    (): (),
-    _: GetSearchAttributesRequest,
-) -> Result<Bytes, Error> {
+pub(super) async fn get_search_attributes(_: Call, (): (), _: GetSearchAttributesRequest) -> Result<Bytes, Error> {
     let system = base::SYSTEM_ATTRIBUTES.iter().map(|(name, kind)| ((*name).to_owned(), *kind as i32));
     let predefined = base::PREDEFINED_ATTRIBUTES.iter().map(|(name, kind, _)| ((*name).to_owned(), *kind as i32));
     let slots = base::AttributeType::ALL

@@ -54,7 +54,8 @@ impl VisibleRows {
                 return Ok((rows, Some(from)));
             }
             let limit = PAGE_ROWS - rows.len();
-            let pairs = self.kv.scan(&Scan::range(from, end, limit)).map_err(|error| Error::Internal(error.to_string()))?;
+            let pairs =
+                self.kv.scan(&Scan::range(from, end, limit)).map_err(|error| Error::Internal(error.to_string()))?;
             let is_full = pairs.len() == limit;
             let last = pairs.last().map(|(key, _)| key.clone());
             rows.extend(pairs.into_iter().map(|(_, value)| value));

@@ -1,15 +1,7 @@
 //! How long something took, as people write it: nanoseconds, `1h30m`, `2d`, or `hh:mm:ss`.
 
-const UNITS: [(&str, f64); 8] = [
-    ("ns", 1.0),
-    ("us", 1e3),
-    ("µs", 1e3),
-    ("ms", 1e6),
-    ("s", 1e9),
-    ("m", 60e9),
-    ("h", 3600e9),
-    ("d", 86_400e9),
-];
+const UNITS: [(&str, f64); 8] =
+    [("ns", 1.0), ("us", 1e3), ("µs", 1e3), ("ms", 1e6), ("s", 1e9), ("m", 60e9), ("h", 3600e9), ("d", 86_400e9)];
 
 /// None: it is no duration.
 pub(super) fn nanos(text: &str) -> Option<i64> {

@@ -273,8 +273,24 @@ impl Parser {
 /// Words that cannot be names unless they are quoted.
 fn is_keyword(word: &str) -> bool {
     const KEYWORDS: [&str; 18] = [
-        "and", "or", "not", "in", "between", "is", "starts_with", "like", "group", "order", "by", "limit", "select",
-        "from", "where", "asc", "desc", "exists",
+        "and",
+        "or",
+        "not",
+        "in",
+        "between",
+        "is",
+        "starts_with",
+        "like",
+        "group",
+        "order",
+        "by",
+        "limit",
+        "select",
+        "from",
+        "where",
+        "asc",
+        "desc",
+        "exists",
     ];
     KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
 }

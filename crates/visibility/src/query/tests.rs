@@ -20,9 +20,9 @@ fn at(seconds: i64) -> Option<prost_types::Timestamp> {
 /// `index` orders both start and close times.
 fn execution(index: i64, status: Status, attributes: &[(&str, &str)]) -> Document {
     let closed = status != Status::Running;
-    let fields = attributes.iter().map(|(name, json)| {
-        ((*name).to_owned(), Payload { data: json.as_bytes().to_vec(), ..Payload::default() })
-    });
+    let fields = attributes
+        .iter()
+        .map(|(name, json)| ((*name).to_owned(), Payload { data: json.as_bytes().to_vec(), ..Payload::default() }));
     let info = WorkflowExecutionInfo {
         execution: Some(WorkflowExecution { workflow_id: format!("order-{index}"), run_id: format!("run-{index:03}") }),
         r#type: Some(WorkflowType { name: "Order".to_owned() }),
@@ -109,27 +109,50 @@ fn every_operator_finds_what_it_says() {
 #[test]
 fn mistakes_are_named() {
     let cases = [
-        ("Color = red", "operation is not supported: column name on the right side of comparison expression (did you forget to quote \"red\"?)"),
+        (
+            "Color = red",
+            "operation is not supported: column name on the right side of comparison expression (did you forget to quote \"red\"?)",
+        ),
         ("Nothing = 'x'", "invalid search attribute: Nothing"),
-        ("Size = 'x'", "invalid expression: invalid value type for search attribute Size of type Int: \"x\" (type: string)"),
-        ("Color = 1", "invalid expression: invalid value type for search attribute Color of type Keyword: 1 (type: int64)"),
+        (
+            "Size = 'x'",
+            "invalid expression: invalid value type for search attribute Size of type Int: \"x\" (type: string)",
+        ),
+        (
+            "Color = 1",
+            "invalid expression: invalid value type for search attribute Color of type Keyword: 1 (type: int64)",
+        ),
         ("ExecutionStatus = 'Gone'", "invalid expression: invalid ExecutionStatus value 'Gone'"),
         ("StartTime > 'soon'", "invalid expression: unable to parse datetime 'soon'"),
         ("Note > 'x'", "operation is not supported: operator '>' not supported for Text type search attribute 'Note'"),
-        ("Tags < 'x'", "operation is not supported: operator '<' not supported for KeywordList type search attribute 'Tags'"),
-        ("Size STARTS_WITH 'x'", "invalid expression: invalid value type for search attribute Size of type Int: \"x\" (type: string)"),
-        ("Urgent BETWEEN 1 AND 2", "invalid expression: cannot do range condition on search attribute 'Urgent' of type Bool"),
+        (
+            "Tags < 'x'",
+            "operation is not supported: operator '<' not supported for KeywordList type search attribute 'Tags'",
+        ),
+        (
+            "Size STARTS_WITH 'x'",
+            "invalid expression: invalid value type for search attribute Size of type Int: \"x\" (type: string)",
+        ),
+        (
+            "Urgent BETWEEN 1 AND 2",
+            "invalid expression: cannot do range condition on search attribute 'Urgent' of type Bool",
+        ),
         ("Color", "invalid expression: incomplete expression"),
         ("Color = 'a' LIMIT 3", "operation is not supported: 'LIMIT' clause"),
         ("Color is true", "invalid expression: 'IS' operator can only be used as 'IS NULL' or 'IS NOT NULL'"),
         ("GROUP BY Color", "operation is not supported: 'GROUP BY' clause is not supported for search attribute Color"),
-        ("GROUP BY ExecutionStatus, Color", "operation is not supported: 'GROUP BY' clause supports only a single field"),
+        (
+            "GROUP BY ExecutionStatus, Color",
+            "operation is not supported: 'GROUP BY' clause supports only a single field",
+        ),
         ("ORDER BY Note", "operation is not supported: unable to sort by search attribute type Text"),
     ];
     for (text, expected) in cases {
         assert_eq!(error(text), format!("invalid query: {expected}"), "{text}");
     }
-    for text in ["Color =", "and", "Color = 'x", "(Color = 'x'", "Color = 'x' Color", "Color in ()", "= 1", "Color not 1"] {
+    for text in
+        ["Color =", "and", "Color = 'x", "(Color = 'x'", "Color = 'x' Color", "Color in ()", "= 1", "Color not 1"]
+    {
         let text = error(text);
         assert!(text.starts_with("invalid query: malformed SQL query: syntax error at position"), "{text}");
     }
@@ -140,7 +163,9 @@ fn mistakes_are_named() {
 
 #[test]
 fn pages_are_in_order_and_miss_nothing() {
-    for text in ["", "ORDER BY StartTime", "ORDER BY Size DESC", "WorkflowType = 'Order' ORDER BY Color, StartTime desc"] {
+    for text in
+        ["", "ORDER BY StartTime", "ORDER BY Size DESC", "WorkflowType = 'Order' ORDER BY Color, StartTime desc"]
+    {
         let query = Query::parse(text, &custom()).expect(text);
         let mut whole = Page::new(&query, 100, b"").expect("no token");
         sample().into_iter().for_each(|document| whole.offer(document));
@@ -173,7 +198,8 @@ fn counts_by_status() {
     let query = Query::parse("WorkflowType = 'Order' GROUP BY ExecutionStatus", &custom()).expect("a query");
     let mut counts = Counts::new(&query);
     sample().iter().for_each(|document| counts.offer(document));
-    let groups: Vec<_> = counts.groups().expect("it groups").map(|(name, count)| (name.map(str::to_owned), count)).collect();
+    let groups: Vec<_> =
+        counts.groups().expect("it groups").map(|(name, count)| (name.map(str::to_owned), count)).collect();
     assert_eq!(counts.total, 4);
     let expected = [("Completed", 2), ("Failed", 1), ("Running", 1)];
     assert_eq!(groups, expected.map(|(name, count)| (Some(name.to_owned()), count)));

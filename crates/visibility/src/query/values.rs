@@ -37,7 +37,8 @@ fn parsed_number(number: &str) -> Result<Value, QueryError> {
     if let Ok(value) = number.parse() {
         return Ok(Value::Int(value));
     }
-    let value: f64 = number.parse().map_err(|_| QueryError::invalid(format_args!("unable to parse value {number:?}")))?;
+    let value: f64 =
+        number.parse().map_err(|_| QueryError::invalid(format_args!("unable to parse value {number:?}")))?;
     Ok(Value::Double(value))
 }
 
@@ -55,13 +56,14 @@ fn checked(value: Value, column: &Column) -> Result<Value, QueryError> {
         (AttributeType::Int | AttributeType::Double, Value::Int(_) | Value::Double(_))
         | (AttributeType::Bool, Value::Bool(_))
         | (AttributeType::Keyword | AttributeType::KeywordList, Value::Text(_)) => Ok(value),
-        (AttributeType::Text, Value::Text(text)) if text.trim().is_empty() => Err(QueryError::invalid(format_args!(
-            "no tokens found filtering on Text type search attribute {alias}"
-        ))),
+        (AttributeType::Text, Value::Text(text)) if text.trim().is_empty() => {
+            Err(QueryError::invalid(format_args!("no tokens found filtering on Text type search attribute {alias}")))
+        }
         (AttributeType::Text, Value::Text(_)) => Ok(value),
         (AttributeType::Datetime, Value::Int(nanos)) => Ok(Value::Time(i128::from(*nanos))),
-        (AttributeType::Datetime, Value::Text(text)) => Value::time_of(text)
-            .ok_or_else(|| QueryError::invalid(format_args!("unable to parse datetime '{text}'"))),
+        (AttributeType::Datetime, Value::Text(text)) => {
+            Value::time_of(text).ok_or_else(|| QueryError::invalid(format_args!("unable to parse datetime '{text}'")))
+        }
         _ => Err(QueryError::invalid(format_args!(
             "invalid value type for search attribute {alias} of type {}: {} (type: {})",
             kind.name(),
