@@ -32,6 +32,8 @@ pub struct Limits {
     pub request_ids_max: usize,
     /// The namespace's own search attributes. None: they are not checked.
     pub search_attributes: Option<Arc<CustomAttributes>>,
+    /// Completion callbacks of one run.
+    pub callbacks_max: usize,
 }
 
 impl Default for Limits {
@@ -59,6 +61,7 @@ impl Default for Limits {
             continue_as_new_interval_min: Duration::from_secs(1),
             request_ids_max: 25,
             search_attributes: None,
+            callbacks_max: 2000,
         }
     }
 }

@@ -26,6 +26,7 @@ mod commands;
 mod activity;
 mod attach;
 mod buffer;
+mod callback;
 mod close;
 mod close_command;
 mod describe;

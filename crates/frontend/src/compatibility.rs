@@ -30,7 +30,7 @@ pub const TABLE: &[Row] = &[
     (
         "StartWorkflowExecution",
         State::Partial,
-        "No completion callbacks, versioning override or time skipping. Custom search attributes are stored \
+        "Completion callbacks are recorded and not delivered. No versioning override or time skipping. Custom search attributes are stored \
          without being registered.",
     ),
     ("SignalWithStartWorkflowExecution", State::Partial, "As StartWorkflowExecution."),

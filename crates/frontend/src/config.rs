@@ -35,7 +35,18 @@ pub struct Config {
     pub keepalive_timeout: Duration,
     /// What calls get to finish when the server stops. Default 1.5 s.
     pub shutdown_grace: Duration,
+    /// Where completion callbacks may go. Default nowhere.
+    pub callback_addresses: Vec<CallbackAddress>,
     pub limits: Limits,
+}
+
+/// Addresses that completion callbacks may go to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CallbackAddress {
+    /// `host` or `host:port` as the URL has it; `*` stands for any number of characters.
+    pub pattern: String,
+    /// Whether `http` will do as well as `https`.
+    pub allow_insecure: bool,
 }
 
 /// What requests may contain (`protocol.md` 2.4).
@@ -69,6 +80,12 @@ pub struct Limits {
     pub namespace_page_max: usize,
     /// Build ids that a namespace may mark as bad. Default 10.
     pub bad_binaries_max: usize,
+    /// Completion callbacks of one request. Default 2000.
+    pub callbacks_max: usize,
+    /// The URL of a completion callback. Default 1000.
+    pub callback_url_bytes_max: usize,
+    /// The header of a completion callback. Default 8 KiB.
+    pub callback_header_bytes_max: usize,
 }
 
 impl Default for Config {
@@ -88,6 +105,7 @@ impl Default for Config {
             keepalive_interval: Duration::from_secs(60),
             keepalive_timeout: Duration::from_secs(10),
             shutdown_grace: Duration::from_millis(1500),
+            callback_addresses: Vec::new(),
             limits: Limits::default(),
         }
     }
@@ -110,6 +128,9 @@ impl Default for Limits {
             history_page_events_max: 256,
             namespace_page_max: 1000,
             bad_binaries_max: 10,
+            callbacks_max: 2000,
+            callback_url_bytes_max: 1000,
+            callback_header_bytes_max: 8 << 10,
         }
     }
 }

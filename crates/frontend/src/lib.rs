@@ -31,7 +31,7 @@ pub mod compatibility;
 
 pub use backend::{Backend, ClusterBackend};
 pub use capabilities::SERVER_VERSION;
-pub use config::{Config, ConfigError, Limits};
+pub use config::{CallbackAddress, Config, ConfigError, Limits};
 pub use metrics::{LATENCY_BOUNDS_MS, Metrics, OperationMetrics};
 pub use server::ServeError;
 pub use service::Service;

@@ -1,6 +1,7 @@
 //! The checks of requests, with the messages of the official server: SDK tests and people
 //! know them by heart. Pure functions; what they normalise, they change in place.
 
+mod callback;
 mod duration;
 mod failure;
 mod link;
@@ -11,6 +12,7 @@ mod task_queue;
 use api::Error;
 use temporalio_protos::temporal::api::common::v1::{Priority, WorkflowExecution};
 
+pub(crate) use callback::callbacks;
 pub(crate) use duration::cap;
 pub(crate) use failure::{cap_failure, server_failure};
 pub(crate) use link::{deduplicate, links};

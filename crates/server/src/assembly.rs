@@ -49,6 +49,15 @@ impl Options {
     }
 }
 
+impl Options {
+    /// For development: callbacks may go anywhere.
+    #[must_use]
+    pub fn development_frontend() -> frontend::Config {
+        let anywhere = frontend::CallbackAddress { pattern: "*".to_owned(), allow_insecure: true };
+        frontend::Config { callback_addresses: vec![anywhere], ..frontend::Config::default() }
+    }
+}
+
 /// Where the data of a server lives.
 #[derive(Clone, Debug)]
 pub enum Data {

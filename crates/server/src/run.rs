@@ -61,6 +61,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         shards: args.shards,
         namespaces: args.namespace,
         namespace_retention: Duration::from_secs(72 * 3600),
+        frontend: Options::development_frontend(),
         ..Options::single(node)
     };
     let data = Data::Directory { path: args.data_dir, engine: args.storage_engine.engine() };

@@ -130,6 +130,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         shards: args.shards,
         // A development server keeps closed workflows for a day, as the official one does.
         namespace_retention: Duration::from_secs(24 * 3600),
+        frontend: Options::development_frontend(),
         ..Options::single(NodeId(1))
     };
     if args.log_config {

@@ -24,7 +24,7 @@ pub(crate) use command::{request_cancel, schedule};
 pub(crate) use note::apply_note;
 pub(crate) use operator::{pause, reset, unpause, update_options};
 pub(crate) use timeout::due;
-pub(crate) use worker::{cancel, complete, fail, give_back, heartbeat, start, start_eagerly};
+pub(crate) use worker::{cancel, complete, fail, give_back, heartbeat, merged_priority, start, start_eagerly};
 
 use std::sync::Arc;
 
@@ -63,6 +63,11 @@ pub(crate) fn put(state: &mut State, scheduled_event_id: i64, activity: Activity
         state.deadlines.insert_mut((time, Due::Activity(scheduled_event_id, due)));
     }
     state.activity_ids.insert_mut(activity.input.activity_id.as_str().into(), scheduled_event_id);
+    if activity.is_offered() {
+        state.activities_offered.insert_mut(scheduled_event_id);
+    } else {
+        state.activities_offered.remove_mut(&scheduled_event_id);
+    }
     state.activities.insert_mut(scheduled_event_id, activity);
 }
 
@@ -79,6 +84,7 @@ pub(crate) fn remove(state: &mut State, scheduled_event_id: i64) {
     forget_deadlines(state, scheduled_event_id, &activity);
     state.activity_ids.remove_mut(activity.input.activity_id.as_str());
     state.activities.remove_mut(&scheduled_event_id);
+    state.activities_offered.remove_mut(&scheduled_event_id);
 }
 
 fn forget_deadlines(state: &mut State, scheduled_event_id: i64, activity: &Activity) {

@@ -10,7 +10,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes};
 
 use super::stored;
-use super::{Change, Note, Soft, State, activity, attach, reset_point, timer, upsert};
+use super::{Change, Note, Soft, State, activity, attach, callback, reset_point, timer, upsert};
 use crate::policy::duration;
 
 /// Total: every change that `decide` ever returned can be applied.
@@ -35,12 +35,12 @@ fn apply_event(state: &mut State, event: &HistoryEvent) {
     apply_workflow_event(state, event, attributes);
     apply_task_event(state, event, attributes);
     apply_item_event(state, event, attributes);
-    apply_at_once(state, attributes);
+    apply_at_once(state, event, attributes);
 }
 
 /// What an event does the moment it happens, even when it is buffered. Idempotent, because a
 /// buffered event is applied again when it is written.
-fn apply_at_once(state: &mut State, attributes: &Attributes) {
+fn apply_at_once(state: &mut State, event: &HistoryEvent, attributes: &Attributes) {
     use Attributes as A;
     match attributes {
         A::ActivityTaskCompletedEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
@@ -49,7 +49,11 @@ fn apply_at_once(state: &mut State, attributes: &Attributes) {
         A::ActivityTaskCanceledEventAttributes(a) => activity::remove(state, a.scheduled_event_id),
         A::TimerFiredEventAttributes(a) => timer::remove(state, a.started_event_id),
         A::WorkflowExecutionCancelRequestedEventAttributes(_) => state.core.cancel_requested = true,
-        A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => attach::remember(state, &a.attached_request_id, None),
+        A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
+            attach::remember(state, &a.attached_request_id, None);
+            let at = event.event_time.as_ref().map_or(0, |time| base::Timestamp::from_proto(time).as_nanos());
+            callback::attach(state, &a.attached_request_id, &a.attached_completion_callbacks, at);
+        }
         _ => {}
     }
 }
@@ -150,7 +154,7 @@ fn apply_note(state: &mut State, note: &Note) {
             state.buffered.insert_mut(*sequence, Arc::new((**event).clone()));
             state.core.next_buffered = sequence + 1;
             if let Some(attributes) = &event.attributes {
-                apply_at_once(state, attributes);
+                apply_at_once(state, event, attributes);
             }
         }
         Note::Unbuffered { sequence } => {

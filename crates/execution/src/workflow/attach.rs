@@ -10,7 +10,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
 use super::draft::draft;
 use super::step::Step;
-use super::{Reply, State, close};
+use super::{Reply, State, callback, close};
 use crate::Rejection;
 use crate::policy::start_policy::Attach;
 
@@ -29,6 +29,7 @@ pub(crate) fn attach(step: &mut Step<'_>, attach: Attach) -> Result<Reply, Rejec
             "cannot attach more than {limit} request ids to a workflow"
         )));
     }
+    callback::check(state, attach.completion_callbacks.len(), step.limits)?;
     let attributes =
         Attributes::WorkflowExecutionOptionsUpdatedEventAttributes(WorkflowExecutionOptionsUpdatedEventAttributes {
             attached_request_id: attach.request_id,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use base::{RunId, Timestamp};
 use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
-use temporalio_protos::temporal::api::common::v1::{Payload, Payloads};
+use temporalio_protos::temporal::api::common::v1::{Payload, Payloads, Priority};
 use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
@@ -142,13 +142,13 @@ pub enum Soft {
 }
 
 /// Done after commit, at least once. `State::tasks` yields the same set again.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub enum Task {
     Workflow(WorkflowTaskRef),
     Activity(ActivityTaskRef),
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct WorkflowTaskRef {
     /// The queue to offer it on: sticky when `normal_queue` is set, else the normal one.
     pub task_queue: String,
@@ -157,14 +157,18 @@ pub struct WorkflowTaskRef {
     /// Changes with each attempt or re-schedule; a reference with an old one is stale.
     pub stamp: i64,
     pub scheduled_time: Timestamp,
+    /// Orders the tasks of a queue.
+    pub priority: Option<Priority>,
 }
 
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct ActivityTaskRef {
     pub task_queue: String,
     pub scheduled_event_id: i64,
     pub stamp: i64,
     pub scheduled_time: Timestamp,
+    /// Orders the tasks of a queue.
+    pub priority: Option<Priority>,
 }
 
 /// The answer, given once the changes are committed.

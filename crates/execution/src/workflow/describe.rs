@@ -14,7 +14,7 @@ use temporalio_protos::temporal::api::workflow::v1::{
 use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecutionResponse;
 
 use super::state::{Activity, normal_queue, time};
-use super::{State, stored};
+use super::{State, callback, stored};
 use crate::policy::duration;
 
 impl State {
@@ -34,6 +34,7 @@ impl State {
             pending_activities: self.activities.values().map(pending_activity).collect(),
             pending_workflow_task: self.pending_task(),
             workflow_extended_info: Some(self.extended_info()),
+            callbacks: callback::describe(self),
             ..DescribeWorkflowExecutionResponse::default()
         }
     }

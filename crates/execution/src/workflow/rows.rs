@@ -31,6 +31,8 @@ pub enum RowKey {
     SignalRequest(String),
     /// A start request that joined.
     RequestId(String),
+    /// The callbacks that it brought.
+    Callbacks(String),
 }
 
 // First byte of a row's key. Never reused.
@@ -45,6 +47,7 @@ const TIMER: u8 = 18;
 const BUFFERED: u8 = 19;
 const SIGNAL_REQUEST: u8 = 20;
 const REQUEST_ID: u8 = 21;
+const CALLBACKS: u8 = 160;
 
 impl RowKey {
     /// The part of the persistent key below the run: ordered, and a prefix of no other.
@@ -62,6 +65,7 @@ impl RowKey {
             Self::Buffered(sequence) => (BUFFERED, &sequence.to_be_bytes()),
             Self::SignalRequest(id) => (SIGNAL_REQUEST, id.as_bytes()),
             Self::RequestId(id) => (REQUEST_ID, id.as_bytes()),
+            Self::Callbacks(id) => (CALLBACKS, id.as_bytes()),
         };
         [&[tag], rest].concat()
     }
@@ -83,6 +87,7 @@ impl RowKey {
             (BUFFERED, _) => rest.try_into().ok().map(|bytes| Self::Buffered(u64::from_be_bytes(bytes))),
             (SIGNAL_REQUEST, _) => std::str::from_utf8(rest).ok().map(|id| Self::SignalRequest(id.to_owned())),
             (REQUEST_ID, _) => std::str::from_utf8(rest).ok().map(|id| Self::RequestId(id.to_owned())),
+            (CALLBACKS, _) => std::str::from_utf8(rest).ok().map(|id| Self::Callbacks(id.to_owned())),
             _ => None,
         }
     }
@@ -135,6 +140,7 @@ impl State {
             RowKey::RequestId(id) => {
                 stored::RequestId { event_id: *self.request_ids.get(id.as_str())? }.encode_to_vec()
             }
+            RowKey::Callbacks(id) => self.callbacks.get(id.as_str())?.encode_to_vec(),
         };
         Some(bytes.into())
     }
@@ -169,6 +175,9 @@ impl State {
                 RowKey::SignalRequest(id) => state.signal_requests.insert_mut(id.as_str().into()),
                 RowKey::RequestId(id) => {
                     state.request_ids.insert_mut(id.as_str().into(), stored::RequestId::decode(bytes)?.event_id);
+                }
+                RowKey::Callbacks(id) => {
+                    state.callbacks.insert_mut(id.as_str().into(), Arc::new(stored::Callbacks::decode(bytes)?));
                 }
             }
         }
@@ -225,6 +234,9 @@ fn rows_at_once(attributes: &Attributes, rows: &mut Vec<RowKey>) {
         }
         A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
             rows.extend(Some(&a.attached_request_id).filter(|id| !id.is_empty()).cloned().map(RowKey::RequestId));
+            if !a.attached_completion_callbacks.is_empty() {
+                rows.push(RowKey::Callbacks(a.attached_request_id.clone()));
+            }
             return;
         }
         _ => return,

@@ -34,6 +34,8 @@ pub struct State {
     /// By the id of the scheduled event.
     pub(crate) activities: RedBlackTreeMapSync<i64, Activity>,
     pub(crate) activity_ids: RedBlackTreeMapSync<Arc<str>, i64>,
+    /// Those that wait for a worker, so that finding them costs nothing where thousands run.
+    pub(crate) activities_offered: RedBlackTreeSetSync<i64>,
     /// By the id of the started event.
     pub(crate) timers: RedBlackTreeMapSync<i64, Arc<stored::Timer>>,
     pub(crate) timer_ids: RedBlackTreeMapSync<Arc<str>, i64>,
@@ -41,6 +43,8 @@ pub struct State {
     pub(crate) signal_requests: RedBlackTreeSetSync<Arc<str>>,
     /// The start requests that joined, and the event that tells of each; 0 while it is buffered.
     pub(crate) request_ids: RedBlackTreeMapSync<Arc<str>, i64>,
+    /// What start requests that joined want to be told, by their request id.
+    pub(crate) callbacks: RedBlackTreeMapSync<Arc<str>, Arc<stored::Callbacks>>,
     /// When timers and activities want to be woken.
     pub(crate) deadlines: RedBlackTreeSetSync<(Timestamp, Due)>,
     /// The workflow task is with a worker. Lost with the leader.
@@ -85,11 +89,13 @@ impl State {
             reset_points: Arc::default(),
             activities: RedBlackTreeMapSync::new_sync(),
             activity_ids: RedBlackTreeMapSync::new_sync(),
+            activities_offered: RedBlackTreeSetSync::new_sync(),
             timers: RedBlackTreeMapSync::new_sync(),
             timer_ids: RedBlackTreeMapSync::new_sync(),
             buffered: RedBlackTreeMapSync::new_sync(),
             signal_requests: RedBlackTreeSetSync::new_sync(),
             request_ids: RedBlackTreeMapSync::new_sync(),
+            callbacks: RedBlackTreeMapSync::new_sync(),
             deadlines: RedBlackTreeSetSync::new_sync(),
             started: None,
         }
@@ -151,8 +157,16 @@ impl State {
     #[must_use]
     pub fn tasks(&self) -> Vec<Task> {
         let workflow = self.workflow_task_ref().map(Task::Workflow);
-        let activities = self.activities.keys().filter_map(|id| self.activity_task_ref(*id)).map(Task::Activity);
+        let offered = self.activities_offered.iter();
+        let activities = offered.filter_map(|id| self.activity_task_ref(*id)).map(Task::Activity);
         workflow.into_iter().chain(activities).collect()
+    }
+
+    /// Whether `tasks` has any.
+    #[must_use]
+    pub fn has_tasks(&self) -> bool {
+        let mut offered = self.activities_offered.iter();
+        self.workflow_task_ref().is_some() || offered.any(|id| self.activity_task_ref(*id).is_some())
     }
 
     /// A worker saw this run once, so that a query can be answered.
@@ -243,13 +257,13 @@ impl State {
             scheduled_event_id: task.scheduled_event_id,
             stamp: self.core.workflow_task_stamp,
             scheduled_time: Timestamp::from_nanos(task.scheduled_time),
+            priority: self.start().priority.clone(),
         })
     }
 
     pub(crate) fn activity_task_ref(&self, scheduled_event_id: i64) -> Option<ActivityTaskRef> {
         let activity = self.activities.get(&scheduled_event_id).filter(|_| self.is_running())?;
-        let row = &activity.row;
-        if !row.ready || row.started_time != 0 || row.pause.is_some() {
+        if !activity.is_offered() {
             return None;
         }
         Some(ActivityTaskRef {
@@ -257,6 +271,7 @@ impl State {
             scheduled_event_id,
             stamp: activity.row.stamp,
             scheduled_time: Timestamp::from_nanos(activity.row.scheduled_time),
+            priority: super::activity::merged_priority(self.start().priority.as_ref(), activity.priority()),
         })
     }
 }

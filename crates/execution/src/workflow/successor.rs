@@ -21,7 +21,7 @@ use super::command::FreshIds;
 use super::start::{self, Beginning};
 use super::state::normal_queue;
 use super::step::Step;
-use super::{State, stored, upsert};
+use super::{State, callback, stored, upsert};
 use crate::policy::retry::{Attempt, RetryDecision, after_workflow_run};
 use crate::policy::{cron, duration};
 
@@ -84,7 +84,7 @@ pub(crate) fn retry_or_cron(step: &mut Step<'_>, before: &State, next: Next, fre
         cron_schedule: start.cron_schedule.clone(),
         memo: start.memo.clone(),
         search_attributes: start.search_attributes.clone(),
-        completion_callbacks: if retry { start.completion_callbacks.clone() } else { Vec::new() },
+        completion_callbacks: if retry { callback::all(before) } else { Vec::new() },
         priority: start.priority.clone(),
         versioning_override: start.versioning_override.clone(),
         attempt: if retry { start.attempt + 1 } else { 1 },
@@ -121,7 +121,7 @@ pub(crate) fn continue_as_new(
         cron_schedule: command.cron_schedule,
         memo: upsert::without_nil_memo(command.memo),
         search_attributes: upsert::without_nil_search_attributes(command.search_attributes),
-        completion_callbacks: start.completion_callbacks.clone(),
+        completion_callbacks: callback::all(before),
         priority: start.priority.clone(),
         attempt: if retry { start.attempt + 1 } else { 1 },
         initiator: command.initiator,

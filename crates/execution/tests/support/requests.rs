@@ -9,8 +9,8 @@ use execution::workflow::{
 use temporalio_protos::temporal::api::command::v1 as command;
 use temporalio_protos::temporal::api::command::v1::command::Attributes;
 use temporalio_protos::temporal::api::common::v1::{
-    ActivityType, Callback, Memo, Payload, Payloads, RetryPolicy, SearchAttributes, WorkflowExecution, WorkflowType,
-    callback,
+    ActivityType, Callback, Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes, WorkflowExecution,
+    WorkflowType, callback,
 };
 use temporalio_protos::temporal::api::enums::v1::{CommandType, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
@@ -74,7 +74,26 @@ pub(crate) fn start(call: &Call) -> wf::StartWorkflowExecutionRequest {
         memo: call.get("memo").map(|text| Memo { fields: named(text) }),
         workflow_start_delay: call.duration("delay"),
         request_eager_execution: call.has("eager"),
+        completion_callbacks: call.get("callback").map(callback).into_iter().collect(),
+        priority: call.get("priority").map(priority),
         ..Default::default()
+    }
+}
+
+fn callback(url: &str) -> Callback {
+    Callback {
+        variant: Some(callback::Variant::Nexus(callback::Nexus { url: url.into(), ..Default::default() })),
+        ..Default::default()
+    }
+}
+
+/// `2:key:1.5`, as far as given.
+fn priority(text: &str) -> Priority {
+    let mut parts = text.split(':');
+    Priority {
+        priority_key: parts.next().map_or(0, |key| key.parse().expect("a number")),
+        fairness_key: parts.next().unwrap_or_default().into(),
+        fairness_weight: parts.next().map_or(0.0, |weight| weight.parse().expect("a number")),
     }
 }
 
@@ -165,10 +184,6 @@ pub(crate) fn signal(call: &Call) -> wf::SignalWorkflowExecutionRequest {
 
 /// `request=r callback=url`
 pub(crate) fn attach(call: &Call) -> Attach {
-    let callback = |url: &str| Callback {
-        variant: Some(callback::Variant::Nexus(callback::Nexus { url: url.into(), ..Default::default() })),
-        ..Default::default()
-    };
     Attach {
         request_id: call.text("request"),
         completion_callbacks: call.get("callback").map(callback).into_iter().collect(),
@@ -309,6 +324,7 @@ fn activity(call: &Call) -> command::ScheduleActivityTaskCommandAttributes {
         heartbeat_timeout: call.duration("heartbeat"),
         retry_policy: call.get("retry").map(retry_policy),
         request_eager_execution: call.has("eager"),
+        priority: call.get("priority").map(priority),
         ..Default::default()
     }
 }
@@ -326,6 +342,7 @@ pub(crate) fn limit(limits: &mut Limits, call: &Call) {
             .unwrap_or(given.history_events_suggest_continue_as_new),
         pending_activities_max: call.number("pending_activities_max").unwrap_or(given.pending_activities_max),
         request_ids_max: call.number("request_ids_max").unwrap_or(given.request_ids_max),
+        callbacks_max: call.number("callbacks_max").unwrap_or(given.callbacks_max),
         signals_max: call.number("signals_max").unwrap_or(given.signals_max),
         buffered_events_max: call.number("buffered_events_max").unwrap_or(given.buffered_events_max),
         activity_failure_bytes_max: call

@@ -28,7 +28,7 @@ pub(super) async fn start(
     namespace: Arc<Namespace>,
     mut request: StartWorkflowExecutionRequest,
 ) -> Result<Bytes, Error> {
-    validate::start(&mut request, call.limits(), call.state.entropy.as_ref())?;
+    validate::start(&mut request, &call.state.config, call.state.entropy.as_ref())?;
     let workflow_id = request.workflow_id.clone();
     call.history(&namespace, &workflow_id, Request::Start(request)).await
 }

@@ -14,8 +14,8 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 };
 
 use super::duration::{cap, nanos};
-use super::{blob, deduplicate, invalid, links, not_longer, priority, search_attributes, start_queue};
-use crate::Limits;
+use super::{blob, callbacks, deduplicate, invalid, links, not_longer, priority, search_attributes, start_queue};
+use crate::{Config, Limits};
 
 const INITIAL_INTERVAL_SECONDS_DEFAULT: i64 = 1;
 const BACKOFF_COEFFICIENT_DEFAULT: f64 = 2.0;
@@ -27,9 +27,10 @@ const TIMEOUT_ERROR_PREFIX: &str = "TemporalTimeout:";
 
 pub(crate) fn start(
     request: &mut StartWorkflowExecutionRequest,
-    limits: &Limits,
+    config: &Config,
     entropy: &dyn Entropy,
 ) -> Result<(), Error> {
+    let limits = &config.limits;
     let id_bytes_max = limits.id_bytes_max;
     default_id_policies(
         &mut request.workflow_id_reuse_policy,
@@ -56,11 +57,11 @@ pub(crate) fn start(
     on_conflict(request.on_conflict_options.as_ref())?;
     search_attributes(request.search_attributes.as_ref(), limits)?;
     priority(request.priority.as_ref())?;
-    if !request.completion_callbacks.is_empty() {
-        return Err(not_built("completion callbacks"));
-    }
+    callbacks(&mut request.completion_callbacks, config)?;
     deduplicate(&mut request.links, &request.completion_callbacks);
-    links(request.links.iter(), limits)?;
+    let of_callbacks = request.completion_callbacks.iter().flat_map(|callback| &callback.links);
+    let all: Vec<_> = request.links.iter().chain(of_callbacks).collect();
+    links(all.into_iter(), limits)?;
     no_time_skipping(request.time_skipping_config.is_some())?;
     sizes(encoded(request.input.as_ref()), encoded(request.memo.as_ref()), limits)
 }
@@ -252,10 +253,6 @@ fn no_time_skipping(asked: bool) -> Result<(), Error> {
         return Err(Error::Unimplemented("The Time-Skipping feature is not enabled for namespace.".to_owned()));
     }
     Ok(())
-}
-
-fn not_built(what: &str) -> Error {
-    Error::Unimplemented(format!("{what} are not implemented by this server."))
 }
 
 fn sizes(input_bytes: usize, memo_bytes: usize, limits: &Limits) -> Result<(), Error> {

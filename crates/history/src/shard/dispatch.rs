@@ -251,6 +251,11 @@ pub(super) fn describe(run: &RunKey, task: &Task) -> (QueueKey, TaskRef) {
         kind: kind.into(),
         is_sticky: normal_queue.is_some(),
     };
+    let priority = match task {
+        Task::Workflow(task) => &task.priority,
+        Task::Activity(task) => &task.priority,
+    };
+    let priority = priority.clone().unwrap_or_default();
     let reference = TaskRef {
         namespace_id: run.workflow.namespace_id.as_str().to_owned(),
         workflow_id: run.workflow.workflow_id.as_str().to_owned(),
@@ -259,6 +264,9 @@ pub(super) fn describe(run: &RunKey, task: &Task) -> (QueueKey, TaskRef) {
         stamp,
         scheduled_time: Some(scheduled_time.to_proto()),
         normal_queue: normal_queue.unwrap_or_default(),
+        priority_key: priority.priority_key,
+        fairness_key: priority.fairness_key,
+        fairness_weight: priority.fairness_weight,
     };
     (queue, reference)
 }

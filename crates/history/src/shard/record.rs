@@ -180,5 +180,5 @@ impl Leader {
 /// Whether a new leader would have to dispatch something for the run.
 pub(super) fn is_pending(state: &State) -> bool {
     let is_open = state.delete_after().is_none();
-    is_open && (state.pending_workflow_task().is_some() || !state.tasks().is_empty())
+    is_open && (state.pending_workflow_task().is_some() || state.has_tasks())
 }

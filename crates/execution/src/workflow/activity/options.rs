@@ -9,6 +9,11 @@ use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use super::Activity;
 
 impl Activity {
+    /// It waits for a worker to take it.
+    pub(crate) fn is_offered(&self) -> bool {
+        self.row.ready && self.row.started_time == 0 && self.row.pause.is_none()
+    }
+
     pub(crate) fn task_queue(&self) -> &str {
         let queue = match &self.row.options {
             Some(options) => &options.task_queue,

@@ -269,7 +269,7 @@ fn started_task(state: &State, scheduled_event_id: i64) -> ActivityTaskStarted {
 }
 
 /// Each field of the activity's priority overrides the workflow's.
-fn merged_priority(workflow: Option<&Priority>, activity: Option<&Priority>) -> Option<Priority> {
+pub(crate) fn merged_priority(workflow: Option<&Priority>, activity: Option<&Priority>) -> Option<Priority> {
     let (Some(workflow), Some(activity)) = (workflow, activity) else { return workflow.or(activity).cloned() };
     let mut merged = workflow.clone();
     if activity.priority_key != 0 {
