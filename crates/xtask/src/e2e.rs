@@ -12,9 +12,9 @@ use anyhow::{Result, bail};
 
 use crate::shell;
 
-const SUITES: [&str; 4] = ["readme", "python", "random", "go"];
-/// The languages that have scenarios.
-const SCENARIOS: [&str; 4] = ["python", "typescript", "go", "java"];
+const SUITES: [&str; 3] = ["readme", "python", "go"];
+/// The languages that have scenarios, and the random programs.
+const SCENARIOS: [&str; 5] = ["python", "random", "typescript", "go", "java"];
 /// How long leaders keep being killed in the everyday run.
 const KILLING_SECONDS: u32 = 45;
 
@@ -53,7 +53,6 @@ pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
         match suite {
             "readme" => python(&binary, "readme.py")?,
             "python" => python(&binary, "suite.py")?,
-            "random" => python(&binary, "random_workflows.py")?,
             "go" => go(&binary)?,
             _ => unreachable!("every suite is listed"),
         }
@@ -69,7 +68,8 @@ pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
 /// How the scenarios of a language are run, once everything for them is installed and compiled.
 fn prepare(language: &str) -> Result<Vec<OsString>> {
     match language {
-        "python" => Ok(vec![python_environment()?.into(), shell::root().join("e2e/python/run.py").into()]),
+        "python" => python_script("run.py"),
+        "random" => python_script("random_workflows.py"),
         "typescript" => Ok(vec!["node".into(), typescript()?.join("run.mjs").into()]),
         "go" => Ok(vec![go_build("./scenarios")?.into()]),
         "java" => java(),
@@ -100,6 +100,10 @@ fn python(binary: &Path, script: &str) -> Result<()> {
     let interpreter = python_environment()?;
     let script = shell::root().join("e2e/python").join(script);
     shell::run(Command::new(&interpreter).arg(script).arg(binary).current_dir(shell::root()))
+}
+
+fn python_script(name: &str) -> Result<Vec<OsString>> {
+    Ok(vec![python_environment()?.into(), shell::root().join("e2e/python").join(name).into()])
 }
 
 /// A virtual environment with the SDK; its interpreter.

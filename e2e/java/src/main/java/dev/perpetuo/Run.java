@@ -7,6 +7,7 @@
 // Any server will do, the official one too: that is how the scenarios themselves are checked.
 package dev.perpetuo;
 
+import io.grpc.StatusRuntimeException;
 import io.temporal.client.WorkflowClient;
 import io.temporal.common.WorkflowExecutionHistory;
 import io.temporal.serviceclient.WorkflowServiceStubs;
@@ -32,6 +33,21 @@ public final class Run {
   }
 
   private static final int AT_ONCE = 16;
+  private static final int CONNECT_ATTEMPTS = 10;
+
+  /** Waits until a node answers; on a busy machine that takes more than one attempt. */
+  private static void connect(WorkflowServiceStubs service) {
+    for (int attempt = 1; ; attempt++) {
+      try {
+        service.connect(Duration.ofSeconds(30));
+        return;
+      } catch (StatusRuntimeException failure) {
+        if (attempt == CONNECT_ATTEMPTS) {
+          throw failure;
+        }
+      }
+    }
+  }
 
   public static void main(String[] args) throws Exception {
     long begun = System.nanoTime();
@@ -55,7 +71,7 @@ public final class Run {
     }
     WorkflowServiceStubs service =
         WorkflowServiceStubs.newServiceStubs(WorkflowServiceStubsOptions.newBuilder().setTarget(args[0]).build());
-    service.connect(Duration.ofSeconds(30));
+    connect(service);
     WorkflowClient client = WorkflowClient.newInstance(service);
     String queue = "java-" + ProcessHandle.current().pid() + "-" + System.currentTimeMillis();
     WorkerFactory factory = WorkerFactory.newInstance(client);
