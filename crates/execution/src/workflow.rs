@@ -33,6 +33,7 @@ mod describe;
 mod fire;
 mod marker;
 mod predefined;
+mod reset;
 mod reset_point;
 mod signal;
 mod successor;
@@ -49,6 +50,7 @@ pub use decision::{
     ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,
     WorkflowTaskRef, WorkflowTaskStarted,
 };
+pub use reset::{Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reset};
 pub use rows::RowKey;
 pub use state::{Started, State};
 pub use stored::{Activity as StoredActivity, Run, WorkflowTask};
@@ -93,6 +95,14 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
             Reply::Empty
         }
         Command::ClearSticky => workflow_task::clear_sticky(&mut step),
+        Command::Delete => close::delete(&mut step),
+        Command::Reset(command) => reset::begin(&mut step, *command)?,
+        Command::Reapply(events) => reset::reapply(&mut step, events),
+        Command::FinishReset => reset::finish(&mut step),
+        Command::ResetTo(run_id) => {
+            step.note(Note::ResetTo { run_id });
+            Reply::Empty
+        }
     };
     Ok(close::within_limits(state, step, reply))
 }

@@ -10,7 +10,8 @@ mod operations;
 mod print;
 #[path = "support/requests.rs"]
 mod requests;
-#[expect(dead_code, reason = "the scenarios print what comes out")]
+#[path = "support/reset.rs"]
+mod reset;
 #[path = "support/runner.rs"]
 mod runner;
 #[expect(dead_code, reason = "the scenarios come from files")]
@@ -115,6 +116,7 @@ impl Life {
         let more: Vec<Call> = lines.map(Call::parse).collect();
         match call.verb.as_str() {
             "wait" => self.wait(script::duration(&call.words[0])),
+            "reset" => self.reset(&call),
             "oversleep" => {
                 let world = &mut self.runner.world;
                 world.now = world.now + script::duration(&call.words[0]);
@@ -163,6 +165,50 @@ impl Life {
             }
         }
         decided
+    }
+
+    /// The new run takes the place of the old one: what clients sent is in its history, what
+    /// workers hold is worth nothing. A fork outside of a workflow task is refused.
+    fn reset(&mut self, call: &Call) {
+        let at: i64 = call.number("at").expect("at=<event id>");
+        let world = &self.runner.world;
+        let default = execution::Limits::default();
+        let is_limited = world.limits.history_events_max != default.history_events_max
+            || world.limits.history_size_bytes_max != default.history_size_bytes_max;
+        if at <= 1 || at >= world.state.next_event_id() || is_limited {
+            return;
+        }
+        let signals = |world: &World| {
+            let is_signal = |event: &&HistoryEvent| event.event_type() == EventType::WorkflowExecutionSignaled;
+            world.history.iter().filter(is_signal).count()
+        };
+        let run_id = world.state.execution().run_id;
+        self.runner.run(call, &[]);
+        let new = &self.runner.world;
+        if new.state.execution().run_id == run_id {
+            return;
+        }
+        let base = self.runner.next.as_ref().expect("the base is kept");
+        assert_ne!(base.state.status(), Status::Running);
+        assert_eq!(signals(new), signals(base), "every signal is sent again");
+        assert_eq!(new.state.pending_workflow_task(), Some(false));
+        let copied = usize::try_from(at - 1).expect("positive");
+        assert_eq!(new.history[..copied], base.history[..copied]);
+        let (signals, seen) = (signals(new), std::mem::take(&mut self.seen));
+        let runner = std::mem::replace(&mut self.runner, Runner::new());
+        *self = Self { runner, signals, seen, ..Self::new() };
+        self.runner.next = None;
+        self.observe_tasks();
+    }
+
+    /// The tasks of a run that begins with some.
+    fn observe_tasks(&mut self) {
+        for task in self.runner.world.state.tasks() {
+            self.asked.insert(match task {
+                Task::Workflow(task) => (task.scheduled_event_id, task.stamp),
+                Task::Activity(task) => (task.scheduled_event_id, task.stamp),
+            });
+        }
     }
 
     /// What the caller may now rely on.
@@ -458,6 +504,7 @@ fn step() -> impl Strategy<Value = String> {
         weighted(10, &["wait 0s", "wait 100ms", "wait 1s", "wait 2s", "wait 5s", "wait 10s", "wait 70s"]),
         weighted(3, &["oversleep 1s", "oversleep 20s", "oversleep 10m", "fire"]),
         weighted(3, &["crash"]),
+        weighted(2, &["reset at=3 reason=r", "reset at=4", "reset at=8", "reset at=12"]),
         weighted(1, &["clear-sticky", "terminate", "wait 1h"]),
         weighted(1, &["return-activity a request=same", "return-activity b request=same"]),
         weighted(2, &["poll-activity a request=same", "poll-activity b request=same"]),

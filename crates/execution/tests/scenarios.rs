@@ -8,6 +8,8 @@ mod operations;
 mod print;
 #[path = "support/requests.rs"]
 mod requests;
+#[path = "support/reset.rs"]
+mod reset;
 #[path = "support/runner.rs"]
 mod runner;
 #[path = "support/script.rs"]

@@ -37,6 +37,12 @@ pub const TABLE: &[Row] = &[
     ("SignalWorkflowExecution", State::Complete, ""),
     ("RequestCancelWorkflowExecution", State::Complete, ""),
     ("TerminateWorkflowExecution", State::Complete, ""),
+    (
+        "ResetWorkflowExecution",
+        State::Partial,
+        "Signals and option updates are reapplied; updates and events of children are not. No post-reset operations.",
+    ),
+    ("DeleteWorkflowExecution", State::Complete, ""),
     ("DescribeWorkflowExecution", State::Partial, "Nothing of children, Nexus operations and callbacks."),
     ("GetWorkflowExecutionHistory", State::Partial, "No archived histories."),
     ("GetWorkflowExecutionHistoryReverse", State::Complete, ""),

@@ -5,6 +5,7 @@ mod activity_operations;
 mod namespaces;
 mod operator;
 mod queries;
+mod run_control;
 mod system;
 mod task_queues;
 mod visibility;
@@ -46,6 +47,8 @@ table! {
     "GetWorkflowExecutionHistory" => workflows::get_history,
     "GetWorkflowExecutionHistoryReverse" => workflows::get_history_reverse,
     "ResetStickyTaskQueue" => workflows::reset_sticky,
+    "ResetWorkflowExecution" => run_control::reset,
+    "DeleteWorkflowExecution" => run_control::delete,
 
     "PollWorkflowTaskQueue" => workflow_tasks::poll,
     "RespondWorkflowTaskCompleted" => workflow_tasks::complete,

@@ -125,6 +125,14 @@ by_name!(
     UpdateActivityExecutionOptionsRequest,
 );
 
+by_name!(
+    wf::ResetWorkflowExecutionRequest,
+    wf::DeleteWorkflowExecutionRequest,
+    wf::UpdateWorkflowExecutionOptionsRequest,
+    wf::PauseWorkflowExecutionRequest,
+    wf::UnpauseWorkflowExecutionRequest,
+);
+
 by_token!(WorkflowTaskToken: RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest);
 
 by_token!(

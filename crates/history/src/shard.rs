@@ -25,6 +25,7 @@ mod query;
 mod reads;
 mod record;
 mod requests;
+mod reset;
 mod scan;
 mod start;
 mod timers;

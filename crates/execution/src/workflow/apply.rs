@@ -10,7 +10,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes};
 
 use super::stored;
-use super::{Change, Note, Soft, State, activity, attach, callback, reset_point, timer, upsert};
+use super::{Change, Note, Soft, State, activity, attach, callback, reset, reset_point, timer, upsert};
 use crate::policy::duration;
 
 /// Total: every change that `decide` ever returned can be applied.
@@ -194,6 +194,8 @@ fn apply_note(state: &mut State, note: &Note) {
         | Note::ActivitySet { .. }
         | Note::ActivityHeartbeat { .. } => activity::apply_note(state, note),
         Note::Transition => state.core.state_transition_count += 1,
+        Note::ActivityRescheduled { .. } | Note::ResetTo { .. } | Note::ResetFinished => reset::note(state, note),
+        Note::DeleteRequested { time } => state.core.delete_time = *time,
     }
 }
 

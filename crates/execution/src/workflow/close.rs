@@ -3,10 +3,13 @@
 //! ```text
 //!  running ──Terminate──▶ terminated      (NotFound when closed)
 //!          ──too large──▶ terminated      by the server
+//!          ──Delete─────▶ terminated      by the server, and removed soon; so are closed runs
 //!          ──its time───▶ timed out       (+ a new run by retry policy or cron)
 //! ```
 //! A workflow task that a worker holds fails first (ForceCloseCommand), and what was buffered
 //! behind it is written before the closing event.
+
+use std::time::Duration;
 
 use temporalio_protos::temporal::api::enums::v1::{RetryState, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
@@ -19,12 +22,16 @@ use super::command::FreshIds;
 use super::draft::draft;
 use super::step::Step;
 use super::successor::{self, Successor};
-use super::{Decision, Reply, State, workflow_task};
+use super::{Decision, Note, Reply, State, workflow_task};
 use crate::Rejection;
 use crate::policy::failure;
 
 pub(crate) const HISTORY_SIZE_EXCEEDS_LIMIT: &str = "Workflow history size exceeds limit.";
 pub(crate) const HISTORY_COUNT_EXCEEDS_LIMIT: &str = "Workflow history count exceeds limit.";
+
+const DELETED: &str = "Delete workflow execution";
+/// Who waits for the end of a run that is deleted has this long to read it.
+const DELETE_DELAY: Duration = Duration::from_millis(100);
 
 pub(crate) fn completed() -> Rejection {
     Rejection::NotFound("workflow execution already completed".into())
@@ -58,6 +65,17 @@ pub(crate) fn terminate(
     event.links = request.links;
     step.write(event);
     Ok(Reply::Empty)
+}
+
+/// `DeleteWorkflowExecution`: ends the run if it is open and has it removed.
+pub(crate) fn delete(step: &mut Step<'_>) -> Reply {
+    if step.state.is_running() {
+        terminate_by_server(step, DELETED.to_owned());
+    }
+    if step.state.core.delete_time == 0 {
+        step.note(Note::DeleteRequested { time: (step.now + DELETE_DELAY).as_nanos() });
+    }
+    Reply::Empty
 }
 
 /// The server gives up on the run.

@@ -2,8 +2,10 @@
 //! checked by the frontend for form; rules of the workflow are checked in `decide`.
 
 use base::{NamespaceId, RunId, Timestamp, WorkflowId};
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
+use super::reset::Reset;
 use crate::policy::start_policy::Attach;
 
 /// Randomness the decision may need; the leader draws it before it calls `decide`.
@@ -146,4 +148,14 @@ pub enum Command {
     FireTimers(FreshIds),
     /// A sticky queue has no worker behind it: go back to the normal queue.
     ClearSticky,
+    /// Ends the run if it is open, and lets it be removed soon.
+    Delete,
+    /// The first step of a run that a reset made, on top of the rebuilt state.
+    Reset(Box<Reset>),
+    /// What happened to old runs happens to the one that a reset made.
+    Reapply(Vec<HistoryEvent>),
+    /// The last step of a run that a reset made.
+    FinishReset,
+    /// A reset made this run out of the one it is sent to.
+    ResetTo(String),
 }

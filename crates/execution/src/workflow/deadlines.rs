@@ -74,12 +74,16 @@ impl State {
     /// and the whole chain of runs may end earlier.
     pub(crate) fn run_expiration(&self) -> Option<Timestamp> {
         let run = duration::timeout(self.start().workflow_run_timeout.as_ref());
-        let run = run.map(|timeout| self.execution_time() + timeout);
+        let begin = time(self.run.reset_time).unwrap_or_else(|| self.execution_time());
+        let run = run.map(|timeout| begin + timeout);
         [run, self.execution_expiration()].into_iter().flatten().min()
     }
 
     /// When the chain of runs times out.
     pub(crate) fn execution_expiration(&self) -> Option<Timestamp> {
+        if let Some(reset) = time(self.run.reset_time) {
+            return duration::timeout(self.start().workflow_execution_timeout.as_ref()).map(|timeout| reset + timeout);
+        }
         self.start().workflow_execution_expiration_time.as_ref().and_then(set_time)
     }
 }

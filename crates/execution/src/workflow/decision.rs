@@ -124,6 +124,21 @@ pub enum Note {
         scheduled_event_id: i64,
         row: Box<stored::Activity>,
     },
+    /// It waits since `time`, as if it had just been scheduled.
+    ActivityRescheduled {
+        scheduled_event_id: i64,
+        time: u64,
+    },
+    /// The run that a reset made out of this one.
+    ResetTo {
+        run_id: String,
+    },
+    /// All that a reset does to the new run is one transition.
+    ResetFinished,
+    /// The run may be removed from this time on.
+    DeleteRequested {
+        time: u64,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug)]

@@ -58,7 +58,8 @@ impl State {
             execution_time: Some(self.execution_time().to_proto()),
             memo: Some(self.memo().cloned().unwrap_or_default()),
             search_attributes: Some(self.search_attributes().cloned().unwrap_or_default()),
-            auto_reset_points: (!self.reset_points.points.is_empty()).then(|| (*self.reset_points).clone()),
+            auto_reset_points: (!self.reset_points.points.is_empty() || self.run.reset_time != 0)
+                .then(|| (*self.reset_points).clone()),
             task_queue: self.normal_queue().to_owned(),
             state_transition_count: self.core.state_transition_count,
             history_size_bytes: i64::try_from(self.core.history_size_bytes).unwrap_or(i64::MAX),
@@ -74,10 +75,12 @@ impl State {
 
     fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
         let mut info = WorkflowExecutionExtendedInfo {
-            execution_expiration_time: self.start().workflow_execution_expiration_time,
+            execution_expiration_time: self.execution_expiration().map(Timestamp::to_proto),
             run_expiration_time: self.run_expiration().map(Timestamp::to_proto),
             cancel_requested: self.core.cancel_requested,
-            original_start_time: Some(self.start_time().to_proto()),
+            original_start_time: Some(self.original_start_time().to_proto()),
+            last_reset_time: time(self.run.reset_time).map(Timestamp::to_proto),
+            reset_run_id: self.core.reset_run_id.clone(),
             ..WorkflowExecutionExtendedInfo::default()
         };
         let created =

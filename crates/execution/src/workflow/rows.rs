@@ -263,13 +263,17 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::TransientTaskFailed { .. }
         | Note::StickySet { .. }
         | Note::StickyCleared
-        | Note::StickyDeferred { .. } => vec![RowKey::Core],
+        | Note::StickyDeferred { .. }
+        | Note::ResetTo { .. }
+        | Note::ResetFinished
+        | Note::DeleteRequested { .. } => vec![RowKey::Core],
         Note::ActivityStarted(started) => vec![RowKey::Core, RowKey::Activity(started.scheduled_event_id)],
         Note::Transition => vec![RowKey::Core],
         Note::ActivityRetried { scheduled_event_id, .. }
         | Note::ActivityReturned { scheduled_event_id }
         | Note::ActivityReady { scheduled_event_id }
         | Note::ActivitySet { scheduled_event_id, .. }
+        | Note::ActivityRescheduled { scheduled_event_id, .. }
         | Note::ActivityHeartbeat { scheduled_event_id, .. } => vec![RowKey::Activity(*scheduled_event_id)],
     }
 }

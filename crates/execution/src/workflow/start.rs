@@ -57,6 +57,8 @@ pub(crate) fn start(step: &mut Step<'_>, command: Start) -> Result<Reply, Reject
         previous_run_id: previous_run_id.map_or_else(String::new, |id| id.as_str().to_owned()),
         retention: Some(duration::proto(retention)),
         start_event: None,
+        reset_time: 0,
+        reset_request_id: String::new(),
     };
     let (links, user_metadata) = (std::mem::take(&mut request.links), request.user_metadata.take());
     let attributes = attributes(step, &run, request);

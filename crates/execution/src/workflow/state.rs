@@ -138,7 +138,8 @@ impl State {
     #[must_use]
     pub fn delete_after(&self) -> Option<Timestamp> {
         let closed = time(self.core.close_time)?;
-        Some(closed + duration::value(self.run.retention.as_ref()))
+        let kept = closed + duration::value(self.run.retention.as_ref());
+        Some(time(self.core.delete_time).map_or(kept, |deleted| deleted.min(kept)))
     }
 
     /// Whether a workflow task is scheduled or started, and whether it is started.
@@ -204,7 +205,13 @@ impl State {
         }
     }
 
+    /// When this run began: with its first event, or with the reset that made it.
     pub(crate) fn start_time(&self) -> Timestamp {
+        time(self.run.reset_time).unwrap_or_else(|| self.original_start_time())
+    }
+
+    /// When the first event was written, in this run or in the one it was reset from.
+    pub(crate) fn original_start_time(&self) -> Timestamp {
         let event = self.run.start_event.as_ref().and_then(|event| event.event_time.as_ref());
         event.map_or(Timestamp::ZERO, Timestamp::from_proto)
     }

@@ -31,7 +31,8 @@ impl<'a> Step<'a> {
     pub(crate) fn note(&mut self, note: Note) {
         if let Note::ActivityReady { scheduled_event_id }
         | Note::ActivityReturned { scheduled_event_id }
-        | Note::ActivitySet { scheduled_event_id, .. } = &note
+        | Note::ActivitySet { scheduled_event_id, .. }
+        | Note::ActivityRescheduled { scheduled_event_id, .. } = &note
         {
             self.offered.push(*scheduled_event_id);
         }

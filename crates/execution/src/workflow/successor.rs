@@ -160,6 +160,8 @@ fn follow(step: &mut Step<'_>, before: &State, attributes: WorkflowExecutionStar
         request_id: run_id,
         previous_run_id: before.run.run_id.clone(),
         start_event: None,
+        reset_time: 0,
+        reset_request_id: String::new(),
         ..(*before.run).clone()
     };
     let links = before.run.start_event.as_ref().map(|event| event.links.clone()).unwrap_or_default();

@@ -17,7 +17,7 @@
 
 mod held;
 
-pub(crate) use held::{check_token, ids, start, start_inline, write_start};
+pub(crate) use held::{check_token, ids, start, start_inline, suggest_continue_as_new, write_start};
 
 use std::time::Duration;
 

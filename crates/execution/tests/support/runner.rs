@@ -18,6 +18,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use super::operations;
 use super::print;
 use super::requests::{self, payloads};
+use super::reset;
 use super::script::{self, Call};
 use super::world::World;
 
@@ -76,6 +77,7 @@ impl Runner {
             "tasks" => self.tasks(),
             "tail" => lines(self.world.state.unwritten_tail().iter().map(|event| self.event(event))),
             "history" => lines(self.world.history.iter().map(|event| self.event(event))),
+            "reset" => self.reset(call),
             "describe" => describe(&self.world.state),
             "limit" => {
                 requests::limit(&mut self.world.limits, call);
@@ -98,6 +100,24 @@ impl Runner {
                     self.next = Some(self.world.succeeded_by(run));
                 }
                 text
+            }
+        }
+    }
+
+    /// Resets the run to before event `at`. The new run takes its place; `follow` returns to
+    /// the base.
+    fn reset(&mut self, call: &Call) -> String {
+        let run_id = self.fresh().run_id;
+        match reset::reset(&mut self.world, call, run_id.as_str()) {
+            Err(rejection) => refused(&rejection),
+            Ok(outcome) => {
+                let base = self.changes(&outcome.base_changes);
+                self.next = Some(std::mem::replace(&mut self.world, outcome.new));
+                // What workers hold is for a run that is gone.
+                self.workflow_tokens.clear();
+                self.activity_tokens.clear();
+                let new = self.changes(&outcome.new_changes) + &self.tasks();
+                format!("{base}new run {run_id}\n{}", lines(new.lines().map(|line| format!("  {line}"))))
             }
         }
     }
@@ -201,6 +221,7 @@ impl Runner {
             })),
             "fire" => Command::FireTimers(self.fresh()),
             "clear-sticky" => Command::ClearSticky,
+            "delete" => Command::Delete,
             verb => panic!("unknown command {verb}"),
         }
     }
@@ -364,6 +385,13 @@ impl Runner {
                 let time = print::time(Timestamp::from_nanos(*scheduled_time));
                 let failure = failure.as_deref().map(|failure| print::message("failure.v1.Failure", failure));
                 format!("note ActivityRetried #{scheduled_event_id} next={time} {{{}}}", failure.unwrap_or_default())
+            }
+            Note::ActivityRescheduled { scheduled_event_id, .. } => {
+                format!("note ActivityRescheduled #{scheduled_event_id}")
+            }
+            Note::ResetTo { run_id } => format!("note ResetTo {run_id}"),
+            Note::DeleteRequested { time } => {
+                format!("note DeleteRequested from={}", print::time(Timestamp::from_nanos(*time)))
             }
             Note::ActivityReady { scheduled_event_id } => format!("note ActivityReady #{scheduled_event_id}"),
             Note::ActivitySet { scheduled_event_id, row } => activity_set(*scheduled_event_id, row),

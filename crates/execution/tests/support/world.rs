@@ -1,7 +1,7 @@
 //! One run as its shard would hold it: the state in memory and the rows on disk. Every step
 //! is checked against the laws of the core, so that each test checks them too.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use bytes::Bytes;
@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) limits: Limits,
     pub(crate) history: Vec<HistoryEvent>,
     rows: BTreeMap<RowKey, Bytes>,
+    /// What the changes begin with: nothing, or what a reset rebuilt.
+    origin: State,
     /// Everything since the run began; soft changes go when the leader does.
     changes: Vec<Change>,
 }
@@ -32,6 +34,7 @@ impl World {
             limits: Limits::default(),
             history: Vec::new(),
             rows: BTreeMap::new(),
+            origin: State::new(),
             changes: Vec::new(),
         }
     }
@@ -67,6 +70,25 @@ impl World {
         next
     }
 
+    /// The run that a reset made out of `base`, before its first step.
+    pub(crate) fn rebuilt(state: State, rows: &BTreeSet<RowKey>, base: &Self) -> Self {
+        let count = usize::try_from(state.next_event_id() - 1).expect("ids are positive");
+        let rows = rows.iter().map(|row| (row.clone(), state.encode_row(row).expect("the row exists"))).collect();
+        let history = base.history[..count].to_vec();
+        let new = Self {
+            origin: state.clone(),
+            state,
+            now: base.now,
+            limits: base.limits.clone(),
+            history,
+            rows,
+            changes: Vec::new(),
+        };
+        let decoded = new.decoded();
+        assert!(decoded == new.state, "the rows are the state: {decoded:#?} {:#?}", new.state);
+        new
+    }
+
     fn apply(&mut self, changes: &[Change]) {
         let mut touched = Vec::new();
         for change in changes {
@@ -90,9 +112,9 @@ impl World {
         let gapless: Vec<i64> = (1..).take(ids.len()).collect();
         assert_eq!(ids, gapless, "event ids are gapless");
         assert_eq!(self.state.next_event_id(), gapless.len() as i64 + 1);
-        let folded = fold(&self.changes, |_| true);
+        let folded = fold(&self.origin, &self.changes, |_| true);
         assert!(folded == self.state, "the state is the fold of its changes: {folded:#?} {:#?}", self.state);
-        let durable = fold(&self.changes, |change| !matches!(change, Change::Soft(_)));
+        let durable = fold(&self.origin, &self.changes, |change| !matches!(change, Change::Soft(_)));
         let decoded = self.decoded();
         assert!(decoded == durable, "the rows are the state: {decoded:#?} {durable:#?}");
         self.check_tasks(before, tasks);
@@ -127,8 +149,8 @@ impl World {
     }
 }
 
-fn fold(changes: &[Change], kept: impl Fn(&Change) -> bool) -> State {
-    let mut state = State::new();
+fn fold(origin: &State, changes: &[Change], kept: impl Fn(&Change) -> bool) -> State {
+    let mut state = origin.clone();
     for change in changes.iter().filter(|change| kept(change)) {
         apply(&mut state, change);
     }

@@ -3,9 +3,11 @@
 use api::Error;
 use execution::workflow::Command;
 use temporalio_protos::temporal::api::workflowservice::v1::{
+    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, PauseWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest,
     ResetStickyTaskQueueResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse,
+    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseWorkflowExecutionRequest,
+    UpdateWorkflowExecutionOptionsRequest,
 };
 
 use super::input::Answer;
@@ -57,6 +59,29 @@ impl Leader {
         }
         self.command(&run, Command::ClearSticky)?;
         Ok(Answer::message(&ResetStickyTaskQueueResponse::default()))
+    }
+
+    pub(super) fn delete(&mut self, caller: &Caller, request: DeleteWorkflowExecutionRequest) -> Result<Answer, Fault> {
+        let execution = named(request.workflow_execution)?;
+        let run = self.resolve(&caller.workflow(&execution.workflow_id), &execution.run_id)?;
+        self.command(&run, Command::Delete)?;
+        Ok(Answer::message(&DeleteWorkflowExecutionResponse::default()))
+    }
+
+    pub(super) fn update_options(
+        &mut self,
+        _: &Caller,
+        _: UpdateWorkflowExecutionOptionsRequest,
+    ) -> Result<Answer, Fault> {
+        Err(Error::Unimplemented("UpdateWorkflowExecutionOptions is not built".into()).into())
+    }
+
+    pub(super) fn pause(&mut self, _: &Caller, _: PauseWorkflowExecutionRequest) -> Result<Answer, Fault> {
+        Err(Error::Unimplemented("PauseWorkflowExecution is not built".into()).into())
+    }
+
+    pub(super) fn unpause(&mut self, _: &Caller, _: UnpauseWorkflowExecutionRequest) -> Result<Answer, Fault> {
+        Err(Error::Unimplemented("UnpauseWorkflowExecution is not built".into()).into())
     }
 
     /// One command whose reply says nothing.

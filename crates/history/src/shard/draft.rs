@@ -7,6 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use base::Timestamp;
 use execution::workflow::{Change, Command, NewRun, Reply, RowKey, State, Task, apply, decide};
 use execution::{Limits, Rejection};
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 
 use crate::run::RunKey;
 
@@ -65,6 +66,14 @@ impl Draft {
         draft
     }
 
+    /// The events among the changes.
+    pub(super) fn events(&self) -> impl Iterator<Item = &HistoryEvent> + Clone {
+        self.changes.iter().filter_map(|change| match change {
+            Change::Event(event) => Some(event),
+            _ => None,
+        })
+    }
+
     /// Whether anything has to be replicated.
     pub(super) fn is_durable(&self) -> bool {
         self.changes.iter().any(|change| !matches!(change, Change::Soft(_)))
@@ -78,8 +87,6 @@ fn guarded<T>(step: impl FnOnce() -> Result<T, Rejection>) -> Result<T, StepErro
 
 #[cfg(test)]
 mod tests {
-    use temporalio_protos::temporal::api::history::v1::HistoryEvent;
-
     use super::*;
     use crate::run::WorkflowKey;
 

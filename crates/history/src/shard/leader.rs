@@ -303,7 +303,7 @@ impl Leader {
         &mut self.in_flight[index].after
     }
 
-    fn propose(&mut self) {
+    pub(super) fn propose(&mut self) {
         if self.building.is_empty() {
             // Soft decisions have nothing to wait for.
             let after = mem::take(&mut self.building.after);

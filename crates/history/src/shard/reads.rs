@@ -186,7 +186,7 @@ impl Leader {
     }
 
     /// Some batches in order, the first of which contains `event_id`.
-    fn batches_from(&self, run: &RunKey, event_id: i64) -> Result<Vec<EventBatch>, Fault> {
+    pub(super) fn batches_from(&self, run: &RunKey, event_id: i64) -> Result<Vec<EventBatch>, Fault> {
         let entry = self.cache.get(run).expect("callers load the run first");
         let end = entry.state.as_ref().map_or(1, State::next_event_id);
         let recent_first = entry.recent.front().map_or(end, |batch| batch.first);
@@ -215,7 +215,7 @@ impl Leader {
     }
 }
 
-fn decode(run: &RunKey, batch: &EventBatch) -> Result<Vec<HistoryEvent>, Fault> {
+pub(super) fn decode(run: &RunKey, batch: &EventBatch) -> Result<Vec<HistoryEvent>, Fault> {
     let history = History::decode(batch.bytes.clone()).map_err(|error| unreadable(run, &error.to_string()))?;
     Ok(history.events)
 }

@@ -56,6 +56,11 @@ impl Leader {
             Request::ResetActivity(request) => self.reset_activity(&caller, request),
             Request::UpdateActivityOptions(request) => self.update_activity_options(&caller, request),
             Request::Heartbeat(request) => self.heartbeat(&caller, request),
+            Request::Reset(request) => self.reset(&caller, request),
+            Request::Delete(request) => self.delete(&caller, request),
+            Request::UpdateOptions(request) => self.update_options(&caller, request),
+            Request::Pause(request) => self.pause(&caller, request),
+            Request::Unpause(request) => self.unpause(&caller, request),
         }
     }
 }

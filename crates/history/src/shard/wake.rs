@@ -6,7 +6,7 @@ use execution::workflow::Command;
 use super::leader::{Fault, Leader, Stop};
 use super::timers::{Due, Kind};
 use crate::run::RunKey;
-use crate::table::timer;
+use crate::table::{event, timer};
 
 impl Leader {
     /// Handles a bounded number of due wake-ups. Says whether there may be more.
@@ -50,6 +50,9 @@ impl Leader {
                 self.fire_timers(run, now)?;
             }
             self.rearm(run);
+        } else {
+            // Of a reset that was never finished, see the module `reset`.
+            self.building.delete_prefix(event::prefix(run));
         }
         if due.kind == Kind::Durable {
             self.building.delete(timer::key(due.at, run));

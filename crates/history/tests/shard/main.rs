@@ -10,6 +10,7 @@ mod crash;
 mod failover;
 mod histories;
 mod queries;
+mod resets;
 mod retention;
 mod starts;
 mod workflows;

@@ -200,7 +200,7 @@ fn transient_scheduled(state: &State) -> Option<HistoryEvent> {
     Some(event)
 }
 
-fn suggest_continue_as_new(step: &Step<'_>) -> Vec<i32> {
+pub(crate) fn suggest_continue_as_new(step: &Step<'_>) -> Vec<i32> {
     let core = &step.state.core;
     let limits = step.limits;
     let too_large = core.history_size_bytes >= limits.history_size_bytes_suggest_continue_as_new as u64;
