@@ -125,12 +125,13 @@ by_name!(
     UpdateActivityExecutionOptionsRequest,
 );
 
+// What operators ask of runs.
 by_name!(
-    wf::ResetWorkflowExecutionRequest,
-    wf::DeleteWorkflowExecutionRequest,
-    wf::UpdateWorkflowExecutionOptionsRequest,
-    wf::PauseWorkflowExecutionRequest,
-    wf::UnpauseWorkflowExecutionRequest,
+    ResetWorkflowExecutionRequest,
+    DeleteWorkflowExecutionRequest,
+    UpdateWorkflowExecutionOptionsRequest,
+    PauseWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionRequest,
 );
 
 by_token!(WorkflowTaskToken: RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest);
