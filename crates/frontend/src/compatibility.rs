@@ -92,6 +92,11 @@ pub const TABLE: &[Row] = &[
     ("ListOpenWorkflowExecutions", State::Complete, ""),
     ("ListClosedWorkflowExecutions", State::Complete, ""),
     ("GetSearchAttributes", State::Complete, ""),
+    (
+        "DeleteNamespace",
+        State::Complete,
+        "Its executions are removed at once, in the background; the record stays, as deleted.",
+    ),
     ("AddSearchAttributes", State::Complete, ""),
     ("RemoveSearchAttributes", State::Complete, ""),
     ("ListSearchAttributes", State::Complete, ""),

@@ -2,6 +2,7 @@
 
 mod activities;
 mod activity_operations;
+mod delete_namespace;
 mod namespaces;
 mod operator;
 mod queries;
@@ -91,6 +92,7 @@ table! {
     "ListClosedWorkflowExecutions" => visibility::list_closed,
     "GetSearchAttributes" => visibility::get_search_attributes,
 
+    "DeleteNamespace" => delete_namespace::delete_namespace,
     "AddSearchAttributes" => operator::add_search_attributes,
     "RemoveSearchAttributes" => operator::remove_search_attributes,
     "ListSearchAttributes" => operator::list_search_attributes,

@@ -8,7 +8,7 @@ use api::internal::{ActivityTaskToken, QueryTaskToken, WorkflowTaskToken};
 use cluster::Namespace;
 use prost::Message;
 use temporalio_protos::temporal::api::operatorservice::v1::{
-    AddSearchAttributesRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
+    AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
 };
 // Nearly every request of the API is named below.
 use temporalio_protos::temporal::api::workflowservice::v1::*;
@@ -163,6 +163,15 @@ impl PublicRequest for DescribeNamespaceRequest {
     fn scope(&self, call: &Call) -> Result<(), Error> {
         check_name(call, &self.namespace)?;
         if self.namespace.is_empty() && self.id.is_empty() { Err(namespace_not_set()) } else { Ok(()) }
+    }
+}
+
+/// It names the namespace in one of two ways.
+impl PublicRequest for DeleteNamespaceRequest {
+    type Scope = ();
+
+    fn scope(&self, call: &Call) -> Result<(), Error> {
+        check_name(call, &self.namespace)
     }
 }
 

@@ -8,6 +8,7 @@ mod link;
 mod search_attributes;
 mod start;
 mod task_queue;
+mod versioning_override;
 
 use api::Error;
 use temporalio_protos::temporal::api::common::v1::{Priority, WorkflowExecution};

@@ -23,6 +23,7 @@ mod leader;
 mod limits;
 mod query;
 mod reads;
+mod reclaim;
 mod record;
 mod requests;
 mod reset;

@@ -29,6 +29,7 @@ use super::dispatch::Dispatch;
 use super::input::{Answer, Input, ReplyTo};
 use super::limits::NamespaceLimits;
 use super::query::BufferedQuery;
+use super::reclaim::Reclaim;
 use super::scan::CellScan;
 use super::timers::{TimerError, Timers};
 use crate::error;
@@ -101,6 +102,7 @@ pub(super) struct Leader {
     pub(super) queries: BTreeMap<RunKey, Vec<BufferedQuery>>,
     pub(super) waiters: BTreeMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(super) limits: NamespaceLimits,
+    pub(super) reclaim: Reclaim,
     pub(super) building: Building,
     /// The sequence number of `building`.
     pub(super) next_seq: u64,
@@ -138,6 +140,7 @@ impl Leader {
             queries: BTreeMap::new(),
             waiters: BTreeMap::new(),
             limits: NamespaceLimits::new(config.limits.clone()),
+            reclaim: Reclaim::default(),
             building: Building::default(),
             next_seq,
             committed_seq: next_seq - 1,
@@ -191,6 +194,7 @@ impl Leader {
     async fn turns(&mut self, inputs: &mut mpsc::Receiver<Input>, shutdown: &CancellationToken) -> Stop {
         let mut role = self.context.group.role();
         let mut members = self.context.router.membership_version();
+        let mut namespaces = self.context.namespaces.version();
         let mut pulled = Vec::with_capacity(self.context.config.batch_inputs_max);
         loop {
             let wake = match self.turn(&mut pulled) {
@@ -222,6 +226,7 @@ impl Leader {
                     self.dispatch.forget_accepted();
                     self.pending_scan = Some(CellScan::new(self.context.cells));
                 }
+                Ok(()) = namespaces.changed() => self.reclaim.wake(),
                 _ = inputs.recv_many(&mut pulled, pull_max), if may_pull => {}
                 () = sleep_until(wake) => {}
             }
@@ -247,6 +252,7 @@ impl Leader {
             has_more |= self.timers.scan_slice(&*self.context.kv, now)?;
             has_more |= self.scan_pending()?;
             has_more |= self.fire_due()?;
+            has_more |= self.reclaim()?;
         }
         self.propose();
         self.flush_ready();

@@ -9,7 +9,7 @@ use base::{CELLS, Cell};
 use bytes::Bytes;
 use storage::{Kv, Scan};
 
-use super::key::{Table, after_prefix, header, put_id, run_prefix};
+use super::key::{Table, after_prefix, header, put_id, run_prefix, split, take_run};
 use crate::run::RunKey;
 
 /// Rows read at a time.
@@ -19,6 +19,20 @@ const PAGE_CELLS: usize = 512;
 
 pub(crate) fn key(run: &RunKey) -> Bytes {
     run_prefix(Table::Visible, run).into()
+}
+
+/// The run that a row is of.
+pub(crate) fn decode(key: &[u8]) -> Option<RunKey> {
+    let (cell, mut rest) = split(key, Table::Visible)?;
+    let run = take_run(cell, &mut rest)?;
+    rest.is_empty().then_some(run)
+}
+
+/// The rows of a namespace in one cell: from, and up to but without.
+pub(crate) fn range(cell: Cell, namespace_id: &str) -> (Vec<u8>, Vec<u8>) {
+    let prefix = prefix(cell, namespace_id);
+    let end = after_prefix(&prefix);
+    (prefix, end)
 }
 
 /// Of a namespace in one cell.
@@ -47,8 +61,7 @@ impl VisibleRows {
         let mut rows = Vec::new();
         let mut start = cursor;
         for (looked, cell) in (first..CELLS).filter_map(Cell::new).enumerate() {
-            let prefix = prefix(cell, namespace_id);
-            let end = after_prefix(&prefix);
+            let (prefix, end) = range(cell, namespace_id);
             let from = start.take().unwrap_or_else(|| prefix.into());
             if looked >= PAGE_CELLS {
                 return Ok((rows, Some(from)));
@@ -105,5 +118,6 @@ mod tests {
     fn a_key_begins_with_cell_and_table() {
         let run = WorkflowKey::new("ns", "w").run("r");
         assert_eq!(key(&run)[2], 6);
+        assert_eq!(decode(&key(&run)), Some(run));
     }
 }
