@@ -62,6 +62,11 @@ export class Env {
     throw new Error('it should have failed');
   }
 
+  /** The SDK gives up a query after 10 s, which a busy machine may need to elect a leader. It is to wait for longer. */
+  async query(handle, name, ...args) {
+    return await this.client.withDeadline(Date.now() + 60_000, () => handle.query(name, ...args));
+  }
+
   /** A worker of its own: to be restarted, or with other options. */
   async worker(options) {
     return await Worker.create({

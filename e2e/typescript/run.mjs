@@ -16,7 +16,7 @@ import { Env, REGISTRY } from './harness.mjs';
 for (const file of readdirSync(new URL('./scenarios/', import.meta.url)).sort()) await import(`./scenarios/${file}`);
 
 const AT_ONCE = 16;
-const PATIENCE_MS = { true: 60_000, false: 150_000 };
+const PATIENCE_MS = { true: 90_000, false: 150_000 };
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,

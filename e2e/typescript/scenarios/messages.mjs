@@ -42,20 +42,20 @@ scenario('queries', async (env) => {
   for (let index = 0; index < 5; index++) {
     await handle.signal('add', index);
     // What was acknowledged is seen.
-    assert.deepEqual(await handle.query('list'), Array.from({ length: index + 1 }, (_, one) => one));
+    assert.deepEqual(await env.query(handle, 'list'), Array.from({ length: index + 1 }, (_, one) => one));
   }
-  assert.deepEqual(await handle.query('list', 3), [3, 4]);
-  const failed = await env.failure(handle.query('broken'));
+  assert.deepEqual(await env.query(handle, 'list', 3), [3, 4]);
+  const failed = await env.failure(env.query(handle, 'broken'));
   assert.equal(failed.name, 'QueryNotRegisteredError', failed);
   assert.match(`${failed.message} ${failed.cause?.message}`, /this query always fails/);
-  const unknown = await env.failure(handle.query('unheard-of'));
+  const unknown = await env.failure(env.query(handle, 'unheard-of'));
   assert.match(`${unknown.message} ${unknown.cause?.message}`, /unheard-of/);
-  const many = await Promise.all(Array.from({ length: 20 }, () => handle.query('list', 4)));
+  const many = await Promise.all(Array.from({ length: 20 }, () => env.query(handle, 'list', 4)));
   assert(many.every((answer) => answer.length === 1 && answer[0] === 4));
-  assert.equal((await handle.query('__stack_trace')).includes('collector'), true);
+  assert.equal((await env.query(handle, '__stack_trace')).includes('collector'), true);
   await handle.signal('release');
   await handle.result();
-  assert.equal((await handle.query('list')).length, 5, 'a closed workflow still answers');
+  assert.equal((await env.query(handle, 'list')).length, 5, 'a closed workflow still answers');
 });
 
 scenario('query-rejected', async (env) => {

@@ -100,7 +100,7 @@ scenario('terminate', async (env) => {
 scenario('cancel', async (env) => {
   const [gone, kept] = await Promise.all([env.start('tidy', [false]), env.start('tidy', [true])]);
   for (const handle of [gone, kept]) {
-    await env.until(async () => (await handle.query('list')) === 'begun');
+    await env.until(async () => (await env.query(handle, 'list')) === 'begun');
     await handle.cancel();
     await handle.cancel();
   }
@@ -165,14 +165,14 @@ scenario('worker-restart', async (env) => {
   const begun = first.run();
   const handle = await env.start('collector', [], { taskQueue });
   await handle.signal('add', 'first worker');
-  assert.deepEqual(await handle.query('list'), ['first worker']);
+  assert.deepEqual(await env.query(handle, 'list'), ['first worker']);
   first.shutdown();
   await begun;
   await handle.signal('add', 'no worker');
   const second = await env.worker({ taskQueue });
   await second.runUntil(async () => {
     // The sticky queue of the first is dead; the second one gets it all.
-    assert.deepEqual(await handle.query('list'), ['first worker', 'no worker']);
+    assert.deepEqual(await env.query(handle, 'list'), ['first worker', 'no worker']);
     await handle.signal('release');
     assert.deepEqual(await handle.result(), ['first worker', 'no worker']);
   });
@@ -189,12 +189,12 @@ scenario('no-cache', async (env) => {
     ]);
     for (let index = 0; index < 5; index++) {
       await told.signal('add', index);
-      assert.equal((await told.query('list')).length, index + 1);
+      assert.equal((await env.query(told, 'list')).length, index + 1);
       await delay(20);
     }
     await told.signal('release');
     await told.result();
     assert.equal(await long.result(), 10);
-    assert.equal(await long.query('list'), 10);
+    assert.equal(await env.query(long, 'list'), 10);
   });
 });
