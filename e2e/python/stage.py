@@ -90,7 +90,9 @@ class Killer:
             self.cluster.kill(leader)
             self.kills += 1
             self.over.wait(self.down_seconds)
+            begun = time.monotonic()
             self.cluster.start(leader, self.commands[leader])
+            print(f"stage: node {leader} killed, listens again {time.monotonic() - begun:.1f} s after its start", flush=True)
             wait = self.every_seconds - self.down_seconds
 
     def __enter__(self) -> "Killer":

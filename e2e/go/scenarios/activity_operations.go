@@ -67,11 +67,13 @@ var _ = scenario("activity is paused and unpaused", func(e *env) {
 	defer w.stop()
 	e.untilPending(w, func(one *workflowpb.PendingActivityInfo) bool { return one.Attempt >= 2 })
 	service := e.client.WorkflowService()
-	_, err := service.PauseActivity(e.ctx, &workflowservice.PauseActivityRequest{
-		Namespace: "default", Execution: w.execution(), Identity: "operator", Reason: "to look at it",
-		Activity: &workflowservice.PauseActivityRequest_Id{Id: "patient"},
+	e.repeated(func() error {
+		_, err := service.PauseActivity(e.ctx, &workflowservice.PauseActivityRequest{
+			Namespace: "default", Execution: w.execution(), Identity: "operator", Reason: "to look at it",
+			Activity: &workflowservice.PauseActivityRequest_Id{Id: "patient"}, RequestId: "pause",
+		})
+		return err
 	})
-	must(err)
 	e.untilPending(w, func(one *workflowpb.PendingActivityInfo) bool {
 		return one.Paused && one.State == enumspb.PENDING_ACTIVITY_STATE_PAUSED
 	})
@@ -81,11 +83,13 @@ var _ = scenario("activity is paused and unpaused", func(e *env) {
 	time.Sleep(500 * time.Millisecond)
 	check(w.attempts.Load() == before || !e.calm, "it goes on though it is paused")
 	w.healed.Store(true)
-	_, err = service.UnpauseActivity(e.ctx, &workflowservice.UnpauseActivityRequest{
-		Namespace: "default", Execution: w.execution(), Identity: "operator",
-		Activity: &workflowservice.UnpauseActivityRequest_Id{Id: "patient"},
+	e.repeated(func() error {
+		_, err := service.UnpauseActivity(e.ctx, &workflowservice.UnpauseActivityRequest{
+			Namespace: "default", Execution: w.execution(), Identity: "operator",
+			Activity: &workflowservice.UnpauseActivityRequest_Id{Id: "patient"},
+		})
+		return err
 	})
-	must(err)
 	check(result[int32](e, w.run) >= 2, "too few attempts")
 })
 
@@ -95,11 +99,13 @@ var _ = scenario("activity is reset", func(e *env) {
 	defer w.stop()
 	e.untilPending(w, func(one *workflowpb.PendingActivityInfo) bool { return one.Attempt == 2 })
 	w.healed.Store(true)
-	_, err := e.client.WorkflowService().ResetActivity(e.ctx, &workflowservice.ResetActivityRequest{
-		Namespace: "default", Execution: w.execution(), Identity: "operator",
-		Activity: &workflowservice.ResetActivityRequest_Id{Id: "patient"},
+	e.repeated(func() error {
+		_, err := e.client.WorkflowService().ResetActivity(e.ctx, &workflowservice.ResetActivityRequest{
+			Namespace: "default", Execution: w.execution(), Identity: "operator",
+			Activity: &workflowservice.ResetActivityRequest_Id{Id: "patient"},
+		})
+		return err
 	})
-	must(err)
 	attempt := result[int32](e, w.run)
 	if e.calm {
 		equal(attempt, int32(1))
@@ -111,16 +117,19 @@ var _ = scenario("activity gets other options", func(e *env) {
 	defer w.stop()
 	e.untilPending(w, func(one *workflowpb.PendingActivityInfo) bool { return one.Attempt == 2 })
 	w.healed.Store(true)
-	response, err := e.client.WorkflowService().UpdateActivityOptions(e.ctx, &workflowservice.UpdateActivityOptionsRequest{
-		Namespace: "default", Execution: w.execution(), Identity: "operator",
-		Activity: &workflowservice.UpdateActivityOptionsRequest_Id{Id: "patient"},
-		ActivityOptions: &activitypb.ActivityOptions{
-			StartToCloseTimeout: durationpb.New(9 * time.Second),
-			RetryPolicy:         &commonpb.RetryPolicy{InitialInterval: durationpb.New(100 * time.Millisecond)},
-		},
-		UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"retry_policy.initial_interval", "start_to_close_timeout"}},
+	var response *workflowservice.UpdateActivityOptionsResponse
+	e.repeated(func() (err error) {
+		response, err = e.client.WorkflowService().UpdateActivityOptions(e.ctx, &workflowservice.UpdateActivityOptionsRequest{
+			Namespace: "default", Execution: w.execution(), Identity: "operator",
+			Activity: &workflowservice.UpdateActivityOptionsRequest_Id{Id: "patient"},
+			ActivityOptions: &activitypb.ActivityOptions{
+				StartToCloseTimeout: durationpb.New(9 * time.Second),
+				RetryPolicy:         &commonpb.RetryPolicy{InitialInterval: durationpb.New(100 * time.Millisecond)},
+			},
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"retry_policy.initial_interval", "start_to_close_timeout"}},
+		})
+		return err
 	})
-	must(err)
 	equal(response.ActivityOptions.StartToCloseTimeout.AsDuration(), 9*time.Second)
 	check(result[int32](e, w.run) >= 2, "too few attempts")
 })

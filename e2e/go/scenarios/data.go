@@ -283,8 +283,11 @@ var _ = scenario("history of a thousand events in pages", func(e *env) {
 		Namespace: "default", Execution: &commonpb.WorkflowExecution{WorkflowId: run.GetID()}, MaximumPageSize: 100,
 	}
 	for {
-		response, err := e.client.WorkflowService().GetWorkflowExecutionHistory(e.ctx, request)
-		must(err)
+		var response *workflowservice.GetWorkflowExecutionHistoryResponse
+		e.repeated(func() (err error) {
+			response, err = e.client.WorkflowService().GetWorkflowExecutionHistory(e.ctx, request)
+			return err
+		})
 		seen, pages = append(seen, response.History.Events...), pages+1
 		if request.NextPageToken = response.NextPageToken; len(request.NextPageToken) == 0 {
 			break

@@ -192,6 +192,16 @@ func (e *env) describe(run client.WorkflowRun) *workflowservice.DescribeWorkflow
 	return description
 }
 
+// The SDK repeats the calls of its client. What goes by the bare service it leaves to the caller to repeat.
+func (e *env) repeated(call func() error) {
+	var unavailable *serviceerror.Unavailable
+	err := call()
+	for deadline := time.Now().Add(time.Minute); errors.As(err, &unavailable) && time.Now().Before(deadline); err = call() {
+		time.Sleep(100 * time.Millisecond)
+	}
+	must(err)
+}
+
 type history []*historypb.HistoryEvent
 
 func (e *env) history(run client.WorkflowRun) history {

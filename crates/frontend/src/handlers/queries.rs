@@ -19,6 +19,7 @@ use crate::request::Task;
 use crate::validate;
 
 const TIMED_OUT: &str = "query timed out before a worker could process it";
+const NO_SUCH_TASK: &str = "query task not found, or already expired";
 
 pub(super) async fn query(
     call: Call,
@@ -70,6 +71,11 @@ pub(super) async fn respond(
             request: Some(request),
         })),
     };
-    call.backend().matching_at(node, request, call.deadline).await?;
+    if let Err(error) = call.backend().matching_at(node, request, call.deadline).await {
+        // Who asked was cut off together with that node. A worker that repeats its answer would only
+        // hold up its other work.
+        let gone = !call.backend().live_nodes().contains(&node);
+        return Err(if gone { Error::NotFound(NO_SUCH_TASK.to_owned()) } else { error });
+    }
     encoded(&RespondQueryTaskCompletedResponse::default())
 }
