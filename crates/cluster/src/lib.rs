@@ -1,5 +1,5 @@
 //! The cluster as one thing: who is alive, where a cell lives, what every node knows
-//! (group 0: namespaces and the shard map), and the [`Router`] through which history,
+//! (group 0: namespaces, settings of task queues and the shard map), and the [`Router`] through which history,
 //! matching and frontend meet.
 //!
 //! **Invariant:** liveness and leader hints are only hints; safety comes from Raft. Knows
@@ -15,10 +15,12 @@ mod placement;
 mod router;
 mod service;
 mod services;
+mod task_queue;
 
 pub use namespace::{Namespace, NamespaceChange, Namespaces};
 pub use node::{Config, Member, Node, NodeError};
 pub use router::{PartitionOwner, Router};
 pub use service::{ActivityReservation, HistoryService, MatchingService, VisibilityService};
+pub use task_queue::TaskQueueSettings;
 
 use services::Services;

@@ -21,7 +21,7 @@ pub(crate) use proposer::{Birth, Proposer};
 pub(crate) use record::{from_record, to_record};
 pub(crate) use table::{LoadError, Table, check_node};
 
-use crate::Namespace;
+use crate::{Namespace, TaskQueueSettings};
 
 /// The metadata group.
 pub(crate) const GROUP: ShardId = ShardId(0);
@@ -59,6 +59,10 @@ impl Registry {
 
     pub(crate) fn by_id(&self, id: &str) -> Option<Arc<Namespace>> {
         self.read(|table| table.by_id(id).cloned())
+    }
+
+    pub(crate) fn task_queue(&self, namespace_id: &str, name: &str) -> Option<Arc<TaskQueueSettings>> {
+        self.read(|table| table.task_queue(namespace_id, name).cloned())
     }
 
     pub(crate) fn list(&self) -> Vec<Arc<Namespace>> {

@@ -13,11 +13,11 @@ use temporalio_protos::temporal::api::namespace::v1::NamespaceConfig;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout_at};
 
-use crate::Router;
 use crate::metadata::proto::metadata_request::Change;
-use crate::metadata::proto::{MetadataRequest, MetadataResponse, UpdateNamespace};
+use crate::metadata::proto::{MetadataRequest, MetadataResponse, UpdateNamespace, UpdateTaskQueue};
 use crate::metadata::{self, Registry, to_record};
 use crate::router::Repeat;
+use crate::{Router, TaskQueueSettings, task_queue};
 
 /// How often a change whose outcome is unknown is asked for again.
 const ATTEMPTS_MAX: u32 = 3;
@@ -91,6 +91,28 @@ impl Namespaces {
                 Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace)), version })
             }
         };
+        self.commit(change, deadline).await
+    }
+
+    /// What operators set for a task queue.
+    #[must_use]
+    pub fn task_queue(&self, namespace_id: &str, name: &str) -> Option<Arc<TaskQueueSettings>> {
+        self.registry.task_queue(namespace_id, name)
+    }
+
+    /// Replaces the settings of a task queue if their version is still `version`, 0 for
+    /// none; otherwise as [`Self::change`].
+    pub async fn update_task_queue(
+        &self,
+        settings: &TaskQueueSettings,
+        version: u64,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        let task_queue = Some(task_queue::to_record(settings));
+        self.commit(Change::UpdateTaskQueue(UpdateTaskQueue { task_queue, version }), deadline).await
+    }
+
+    async fn commit(&self, change: Change, deadline: Instant) -> Result<(), Error> {
         let request = Bytes::from(MetadataRequest { change: Some(change) }.encode_to_vec());
         let mut attempt = 1;
         let index = loop {

@@ -52,6 +52,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// All peers of this node. None when it is alone.
 pub(crate) struct Peers {
     hello: Hello,
+    /// Where all nodes listen, this one included.
+    addresses: BTreeMap<NodeId, String>,
     links: BTreeMap<NodeId, Link>,
     net: Arc<dyn Net>,
     entropy: Arc<dyn Entropy>,
@@ -83,6 +85,7 @@ impl Peers {
             .collect();
         Arc::new(Self {
             hello,
+            addresses: members.iter().map(|member| (member.id, member.peer_address.clone())).collect(),
             links,
             net,
             entropy,
@@ -91,6 +94,10 @@ impl Peers {
             stop,
             beats: AtomicU64::new(0),
         })
+    }
+
+    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
+        self.addresses.get(&node).map(String::as_str)
     }
 
     /// Accepts from lower ids and dials higher ones until stopped.

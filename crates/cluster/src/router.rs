@@ -188,6 +188,18 @@ impl Router {
         }
     }
 
+    /// Where the owner of a partition listens for its peers; its id when it is alone and
+    /// listens for nobody.
+    #[must_use]
+    pub fn partition_address(&self, partition: &PartitionKey) -> String {
+        let node = match self.partition_owner(partition) {
+            PartitionOwner::Local => self.inner.this,
+            PartitionOwner::Remote(node) => node,
+        };
+        let address = self.inner.peers.as_ref().and_then(|peers| peers.address(node));
+        address.map_or_else(|| format!("node-{}", node.0), str::to_owned)
+    }
+
     #[must_use]
     pub fn local_matching(&self) -> Option<Arc<dyn MatchingService>> {
         self.inner.services.matching.get()

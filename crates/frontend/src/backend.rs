@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use api::Error;
 use api::internal::{
-    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, VisibilityRequest, VisibilityResponse,
+    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey, VisibilityRequest,
+    VisibilityResponse,
 };
 use async_trait::async_trait;
 use base::NodeId;
-use cluster::{Namespace, NamespaceChange, Namespaces, Router};
+use cluster::{Namespace, NamespaceChange, Namespaces, Router, TaskQueueSettings};
 use tokio::time::Instant;
 
 /// The cluster as the handlers see it.
@@ -28,6 +29,8 @@ pub trait Backend: Send + Sync + 'static {
     /// To whoever has the rows of executions.
     async fn visibility(&self, request: VisibilityRequest, deadline: Instant) -> Result<VisibilityResponse, Error>;
     fn live_nodes(&self) -> Vec<NodeId>;
+    /// Of the node that owns the partition.
+    fn partition_address(&self, partition: &PartitionKey) -> String;
     /// How many history shards the cluster has.
     fn shard_count(&self) -> usize;
 
@@ -36,6 +39,16 @@ pub trait Backend: Send + Sync + 'static {
     /// All namespaces, ordered by id.
     fn namespaces(&self) -> Vec<Arc<Namespace>>;
     async fn change_namespace(&self, change: NamespaceChange, deadline: Instant) -> Result<(), Error>;
+
+    /// What operators set for a queue.
+    fn task_queue(&self, namespace_id: &str, name: &str) -> Option<Arc<TaskQueueSettings>>;
+    /// Fails with [`Error::FailedPrecondition`] when the version is another one by now.
+    async fn update_task_queue(
+        &self,
+        settings: &TaskQueueSettings,
+        version: u64,
+        deadline: Instant,
+    ) -> Result<(), Error>;
 }
 
 /// The real one.
@@ -79,6 +92,10 @@ impl Backend for ClusterBackend {
         self.router.live_nodes()
     }
 
+    fn partition_address(&self, partition: &PartitionKey) -> String {
+        self.router.partition_address(partition)
+    }
+
     fn shard_count(&self) -> usize {
         self.router.shards().len()
     }
@@ -97,5 +114,17 @@ impl Backend for ClusterBackend {
 
     async fn change_namespace(&self, change: NamespaceChange, deadline: Instant) -> Result<(), Error> {
         self.namespaces.change(change, deadline).await
+    }
+    fn task_queue(&self, namespace_id: &str, name: &str) -> Option<Arc<TaskQueueSettings>> {
+        self.namespaces.task_queue(namespace_id, name)
+    }
+
+    async fn update_task_queue(
+        &self,
+        settings: &TaskQueueSettings,
+        version: u64,
+        deadline: Instant,
+    ) -> Result<(), Error> {
+        self.namespaces.update_task_queue(settings, version, deadline).await
     }
 }

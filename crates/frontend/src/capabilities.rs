@@ -51,6 +51,7 @@ pub(crate) fn namespace() -> namespace_info::Capabilities {
         // to a poll whose worker has hung up.
         worker_poll_complete_on_shutdown: true,
         worker_heartbeats: true,
+        poller_autoscaling: true,
         ..namespace_info::Capabilities::default()
     }
 }

@@ -56,7 +56,7 @@ pub const TABLE: &[Row] = &[
          and continuing as new; none for children, other workflows and Nexus. No updates.",
     ),
     ("RespondWorkflowTaskFailed", State::Complete, ""),
-    ("PollActivityTaskQueue", State::Partial, "No worker versioning, no rate limits."),
+    ("PollActivityTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),
     ("RespondActivityTaskCompleted", State::Complete, ""),
     ("RespondActivityTaskCompletedById", State::Partial, "No standalone activities."),
     ("RespondActivityTaskFailed", State::Complete, ""),
@@ -74,7 +74,17 @@ pub const TABLE: &[Row] = &[
     ("ResetActivityExecution", State::Partial, "Activities of workflows; no standalone activities."),
     ("UpdateActivityExecutionOptions", State::Partial, "Activities of workflows; no standalone activities."),
     ("ResetStickyTaskQueue", State::Complete, ""),
-    ("DescribeTaskQueue", State::Partial, "Pollers and backlog; no versions, no reachability, no config."),
+    ("DescribeTaskQueue", State::Partial, "Workers without a version are the only ones there are; no Nexus tasks."),
+    (
+        "ListTaskQueuePartitions",
+        State::Complete,
+        "A queue has one partition; its owner is told by its address for peers.",
+    ),
+    (
+        "UpdateTaskQueueConfig",
+        State::Partial,
+        "Fairness is off, as it is by default: weights and the rate of fairness keys are stored and shown only.",
+    ),
     ("ShutdownWorker", State::Complete, "Ends the worker's polls and gives up its sticky queue."),
     ("RecordWorkerHeartbeat", State::Complete, "Remembered by one node per namespace, for five minutes."),
     (

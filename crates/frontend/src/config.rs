@@ -74,6 +74,8 @@ pub struct Limits {
     pub search_attributes_bytes_max: usize,
     /// A worker's build id. Default 255.
     pub build_id_bytes_max: usize,
+    /// Fairness weights that operators set for one task queue. Default 1000.
+    pub fairness_overrides_max: usize,
     /// Events on one page of history. Default 256.
     pub history_page_events_max: i32,
     /// Namespaces on one page. Default 1000.
@@ -125,6 +127,7 @@ impl Default for Limits {
             search_attribute_bytes_max: 2 << 10,
             search_attributes_bytes_max: 40 << 10,
             build_id_bytes_max: 255,
+            fairness_overrides_max: 1000,
             history_page_events_max: 256,
             namespace_page_max: 1000,
             bad_binaries_max: 10,

@@ -8,6 +8,7 @@ mod operator;
 mod queries;
 mod run_control;
 mod system;
+mod task_queue_config;
 mod task_queues;
 mod visibility;
 mod workers;
@@ -78,6 +79,8 @@ table! {
     "RespondQueryTaskCompleted" => queries::respond,
 
     "DescribeTaskQueue" => task_queues::describe,
+    "ListTaskQueuePartitions" => task_queue_config::list_partitions,
+    "UpdateTaskQueueConfig" => task_queue_config::update,
     "ShutdownWorker" => task_queues::shutdown_worker,
 
     "RecordWorkerHeartbeat" => workers::record_heartbeat,

@@ -97,6 +97,8 @@ by_name!(
     PollWorkflowTaskQueueRequest,
     PollActivityTaskQueueRequest,
     DescribeTaskQueueRequest,
+    ListTaskQueuePartitionsRequest,
+    UpdateTaskQueueConfigRequest,
     ShutdownWorkerRequest,
     RecordWorkerHeartbeatRequest,
     ListWorkersRequest,

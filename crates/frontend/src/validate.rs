@@ -19,9 +19,11 @@ pub(crate) use failure::{cap_failure, server_failure};
 pub(crate) use link::{deduplicate, links};
 pub(crate) use search_attributes::search_attributes;
 pub(crate) use start::{retry_policy, signal_with_start, start};
-pub(crate) use task_queue::{activity_queue, partition_name, poll_queue, start_queue};
+pub(crate) use task_queue::{
+    PARTITION_PREFIX, activity_queue, partition_name, partition_number, poll_queue, start_queue,
+};
 
-const FAIRNESS_KEY_BYTES_MAX: usize = 64;
+pub(crate) const FAIRNESS_KEY_BYTES_MAX: usize = 64;
 
 pub(crate) fn invalid(message: impl Into<String>) -> Error {
     Error::InvalidArgument(message.into())

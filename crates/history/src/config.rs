@@ -36,6 +36,9 @@ pub struct Config {
     pub offer_timeout: Duration,
     /// After a refused offer, the next one is made at the latest then.
     pub offer_retry: Duration,
+    /// A partition that holds tasks of the shard and was silent for this long is asked
+    /// whether it still has them.
+    pub partition_check: Duration,
     /// Events of one page of history, unless the caller wants fewer.
     pub history_page_events_max: usize,
     /// Bytes after which a page of history ends.
@@ -76,6 +79,7 @@ impl Default for Config {
             offer_tasks_max: 256,
             offer_timeout: Duration::from_secs(5),
             offer_retry: Duration::from_millis(100),
+            partition_check: Duration::from_secs(5),
             history_page_events_max: 256,
             history_page_bytes_max: 2 << 20,
             history_long_poll: Duration::from_secs(20),

@@ -51,7 +51,8 @@ pub struct Config {
     pub pollers_per_partition_max: usize,
     /// Task references held on this node. Default 200,000.
     pub tasks_max: usize,
-    /// Task references held by one partition; the rest waits in the shards. Default 1,000.
+    /// Task references of one priority held by one partition; the rest waits in the shards.
+    /// Default 1,000.
     pub tasks_per_partition_max: usize,
     /// Queries waiting for a worker or its answer on this node. Default 10,000.
     pub queries_max: usize,
@@ -64,6 +65,13 @@ pub struct Config {
     /// Tasks of silent sticky queues waiting to be returned. What does not fit is left to
     /// the shard's own schedule-to-start timer. Default 10,000.
     pub sticky_returns_waiting_max: usize,
+    /// Tasks per second that one partition hands out at most, whatever operators and workers
+    /// allow. Default 100,000.
+    pub dispatch_rate_max: f64,
+    /// A poll that got a task after this long was one too many. Default 1 s.
+    pub scale_down_after: Duration,
+    /// More pollers are asked for when the oldest task waits for this long. Default 200 ms.
+    pub scale_up_age: Duration,
     /// A worker that sent no heartbeat for this long is not listed any more. Default 5 min.
     pub worker_time_to_live: Duration,
     /// Workers that this node remembers by their heartbeats. Default 100,000.
@@ -99,6 +107,9 @@ impl Default for Config {
             worker_shutdowns_max: 10_000,
             sticky_returns_concurrent_max: 64,
             sticky_returns_waiting_max: 10_000,
+            dispatch_rate_max: 100_000.0,
+            scale_down_after: Duration::from_secs(1),
+            scale_up_age: Duration::from_millis(200),
             worker_time_to_live: Duration::from_secs(300),
             workers_max: 100_000,
             worker_bytes_max: 256 << 20,
@@ -149,6 +160,10 @@ impl Config {
         }
         if let Some((field, _)) = counts.iter().find(|(_, value)| *value == 0) {
             return Err(ConfigError { field, problem });
+        }
+        // Not a number is refused, too.
+        if self.dispatch_rate_max.is_nan() || self.dispatch_rate_max <= 0.0 {
+            return Err(ConfigError { field: "dispatch_rate_max", problem });
         }
         if self.idle_unload < self.poller_history {
             return Err(ConfigError { field: "idle_unload", problem: "must not be shorter than poller_history" });

@@ -1,98 +1,124 @@
 //! `DescribeTaskQueue`, as far as the owner of a partition can tell: its pollers, its
-//! backlog and its rates. Older tools ask in "enhanced" mode, for several types at once;
-//! they are told of the partitions that live here.
+//! backlog, its rates. The frontend puts the answers for several types together.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
+use api::internal::{PartitionKey, TaskKind};
 use base::Timestamp;
 use bytes::Bytes;
 use prost::Message;
-use temporalio_protos::temporal::api::enums::v1::{DescribeTaskQueueMode, TaskQueueType};
+use temporalio_protos::temporal::api::enums::v1::{RateLimitSource, TaskQueueType};
 use temporalio_protos::temporal::api::taskqueue::v1::{
-    PollerInfo, TaskIdBlock, TaskQueueStats, TaskQueueStatus, TaskQueueTypeInfo, TaskQueueVersionInfo,
+    TaskIdBlock, TaskQueueConfig, TaskQueueStats, TaskQueueStatus, TaskQueueVersioningInfo,
 };
+use temporalio_protos::temporal::api::workflowservice::v1::describe_task_queue_response::EffectiveRateLimit;
 use temporalio_protos::temporal::api::workflowservice::v1::{DescribeTaskQueueRequest, DescribeTaskQueueResponse};
 
 use crate::Handle;
 use crate::key::Key;
-use crate::state::{Slot, Work};
-use crate::statistics::UNLIMITED_RATE;
+use crate::limiter::effective;
+use crate::matcher::Rank;
+use crate::state::Slot;
+use crate::statistics::Backlog;
+
+/// How long a queue counts as held up after its rate last held it up.
+const LIMITED_MEMORY: Duration = Duration::from_secs(30);
+
+/// The name of the version of workers that have none.
+const UNVERSIONED: &str = "__unversioned__";
+/// The incumbent's time of a change that never was: the first second of the year 1.
+const NEVER_SECONDS: i64 = -62_135_596_800;
 
 impl Handle {
-    /// The encoded `DescribeTaskQueueResponse`.
-    #[expect(deprecated, reason = "older tools use the enhanced mode")]
-    pub(crate) fn describe(&self, key: &Key, request: &DescribeTaskQueueRequest) -> Bytes {
-        let mut response = DescribeTaskQueueResponse::default();
-        if request.api_mode() == DescribeTaskQueueMode::Enhanced {
-            response.versions_info = self.unversioned_info(key, request);
-        } else {
-            response.pollers = self.recent_pollers(key);
-            response.stats = request.report_stats.then(|| self.stats(key));
-            response.task_queue_status = request.include_task_queue_status.then(|| self.status(key));
+    /// The encoded `DescribeTaskQueueResponse`. A partition without a kind is one of tasks
+    /// that are not dispatched here (Nexus), of which only the settings can be told.
+    #[expect(deprecated, reason = "older tools read the old fields")]
+    pub(crate) fn describe(&self, partition: PartitionKey, request: &DescribeTaskQueueRequest) -> Bytes {
+        let is_served = partition.kind() != TaskKind::Unspecified;
+        let key = Key::from(partition);
+        let kind = if is_served { key.task_queue_type() } else { TaskQueueType::Nexus };
+        let config = self.queue_config(&key, kind);
+        let system = self.inner.config.dispatch_rate_max;
+        let since = self.inner.clock.now() - self.inner.config.poller_history;
+        let state = self.lock();
+        let slot = state.partitions.get(&key).filter(|_| is_served);
+        let api = config.as_ref().and_then(|config| config.queue_rate_limit.as_ref()?.rate_limit);
+        let api = api.map(|limit| f64::from(limit.requests_per_second));
+        let (rate, source) = effective(api, slot.and_then(|slot| slot.limits.worker), system);
+        let mut response = DescribeTaskQueueResponse {
+            pollers: slot.map(|slot| slot.workers.since(since)).unwrap_or_default(),
+            effective_rate_limit: Some(EffectiveRateLimit {
+                requests_per_second: rate as f32,
+                rate_limit_source: RateLimitSource::into(source),
+            }),
+            versioning_info: Some(TaskQueueVersioningInfo {
+                current_version: UNVERSIONED.to_owned(),
+                update_time: Some(prost_types::Timestamp { seconds: NEVER_SECONDS, nanos: 0 }),
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        if request.report_stats {
+            let (stats, by_priority) = self.stats(slot);
+            response.stats = Some(stats);
+            response.stats_by_priority_key = by_priority;
+        }
+        if request.report_config {
+            response.config = config;
+        }
+        if request.include_task_queue_status {
+            let backlog = slot.map(|slot| slot.backlog().values().map(|backlog| backlog.count).sum());
+            response.task_queue_status = Some(TaskQueueStatus {
+                backlog_count_hint: count(backlog.unwrap_or_default()),
+                rate_per_second: rate,
+                // Our queues have no blocks of stored ids.
+                task_id_block: Some(TaskIdBlock::default()),
+                ..Default::default()
+            });
         }
         response.encode_to_vec().into()
     }
 
-    /// The empty build id stands for workers without one.
-    #[expect(deprecated, reason = "older tools use the enhanced mode")]
-    fn unversioned_info(&self, key: &Key, request: &DescribeTaskQueueRequest) -> HashMap<String, TaskQueueVersionInfo> {
-        let all = [TaskQueueType::Workflow, TaskQueueType::Activity];
-        let asked = all.into_iter().filter(|kind| {
-            request.task_queue_types.is_empty() || request.task_queue_types().any(|asked| asked == *kind)
-        });
-        let types_info = asked.map(|kind| {
-            let key = Key { activity: kind == TaskQueueType::Activity, ..key.clone() };
-            let pollers = if request.report_pollers { self.recent_pollers(&key) } else { Vec::new() };
-            let stats = request.report_stats.then(|| self.stats(&key));
-            (kind.into(), TaskQueueTypeInfo { pollers, stats })
-        });
-        let info = TaskQueueVersionInfo { types_info: types_info.collect(), ..Default::default() };
-        HashMap::from([(String::new(), info)])
-    }
-
-    fn recent_pollers(&self, key: &Key) -> Vec<PollerInfo> {
-        let since = self.inner.clock.now() - self.inner.config.poller_history;
-        self.with_slot(key, |slot| slot.workers.since(since)).unwrap_or_default()
-    }
-
-    fn stats(&self, key: &Key) -> TaskQueueStats {
-        let now = self.now();
-        let time = self.inner.clock.now();
-        let stats = self.with_slot(key, |slot| TaskQueueStats {
-            approximate_backlog_count: i64::try_from(slot.matcher.backlog()).unwrap_or(i64::MAX),
-            approximate_backlog_age: Some(backlog_age(slot, time).try_into().unwrap_or_default()),
-            tasks_add_rate: slot.added.at(now) as f32,
-            tasks_dispatch_rate: slot.dispatched.at(now) as f32,
-            rate_limiting_active: false,
-        });
-        stats.unwrap_or_else(|| TaskQueueStats {
-            approximate_backlog_age: Some(Default::default()),
-            ..Default::default()
-        })
-    }
-
-    fn status(&self, key: &Key) -> TaskQueueStatus {
-        let backlog = self.with_slot(key, |slot| slot.matcher.backlog()).unwrap_or_default();
-        TaskQueueStatus {
-            backlog_count_hint: i64::try_from(backlog).unwrap_or(i64::MAX),
-            rate_per_second: UNLIMITED_RATE,
-            // Our queues have no blocks of stored ids.
-            task_id_block: Some(TaskIdBlock::default()),
-            ..Default::default()
+    fn queue_config(&self, key: &Key, kind: TaskQueueType) -> Option<TaskQueueConfig> {
+        if key.sticky {
+            return None;
         }
+        self.inner.upstream.queue_config(&key.namespace_id, &key.task_queue, kind)
     }
 
-    fn with_slot<T>(&self, key: &Key, look: impl FnOnce(&Slot) -> T) -> Option<T> {
-        self.lock().partitions.get(key).map(look)
+    /// Of all tasks, and of each priority that has any; the default one is always told.
+    fn stats(&self, slot: Option<&Slot>) -> (TaskQueueStats, HashMap<i32, TaskQueueStats>) {
+        let (now, time) = (self.now(), self.inner.clock.now());
+        let limited = slot.and_then(|slot| slot.matcher.last_limited());
+        let rate_limiting_active = limited.is_some_and(|at| now < at + LIMITED_MEMORY);
+        let told = |backlog: Backlog, added: f64, dispatched: f64| TaskQueueStats {
+            approximate_backlog_count: count(backlog.count),
+            approximate_backlog_age: Some(age(backlog.oldest, time)),
+            tasks_add_rate: added as f32,
+            tasks_dispatch_rate: dispatched as f32,
+            rate_limiting_active,
+        };
+        let backlogs = slot.map(Slot::backlog).unwrap_or_default();
+        let mut all = Backlog::default();
+        let mut by_priority = HashMap::new();
+        for rank in (1..=Rank::LAST.0).map(Rank) {
+            let backlog = backlogs.get(&rank).copied().unwrap_or_default();
+            all.add(backlog.count, backlog.oldest);
+            let rates = slot.map_or((0.0, 0.0), |slot| (slot.added.of(rank, now), slot.dispatched.of(rank, now)));
+            if rank == Rank::DEFAULT || backlog.count > 0 || rates != (0.0, 0.0) {
+                by_priority.insert(rank.0.into(), told(backlog, rates.0, rates.1));
+            }
+        }
+        let rates = slot.map_or((0.0, 0.0), |slot| (slot.added.all(now), slot.dispatched.all(now)));
+        (told(all, rates.0, rates.1), by_priority)
     }
 }
 
-/// The age of the oldest task that has no poller.
-fn backlog_age(slot: &Slot, now: Timestamp) -> Duration {
-    let scheduled = slot.matcher.waiting().filter_map(|work| match work {
-        Work::Start(start) => start.task.scheduled_time.as_ref().map(Timestamp::from_proto),
-        Work::Query { .. } => None,
-    });
-    scheduled.min().map_or(Duration::ZERO, |oldest| now.since(oldest))
+fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+fn age(oldest: Option<Timestamp>, now: Timestamp) -> prost_types::Duration {
+    oldest.map_or(Duration::ZERO, |oldest| now.since(oldest)).try_into().unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! Which partition, as an ordered map key.
 
 use api::internal::{PartitionKey, TaskKind};
+use temporalio_protos::temporal::api::enums::v1::TaskQueueType;
 
 /// [`PartitionKey`] with an order; equal keys mean the same partition.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -22,6 +23,10 @@ impl Key {
             sticky: true,
             partition: 0,
         }
+    }
+
+    pub(crate) fn task_queue_type(&self) -> TaskQueueType {
+        if self.activity { TaskQueueType::Activity } else { TaskQueueType::Workflow }
     }
 
     pub(crate) fn to_proto(&self) -> PartitionKey {

@@ -8,6 +8,7 @@
 mod config;
 mod describe;
 mod key;
+mod limiter;
 mod matcher;
 mod poll;
 mod query;
@@ -19,4 +20,4 @@ mod upstream;
 
 pub use config::{Config, ConfigError};
 pub use service::{Handle, Service};
-pub use upstream::Upstream;
+pub use upstream::{ClusterUpstream, Upstream};

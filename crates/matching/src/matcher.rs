@@ -1,5 +1,5 @@
 //! The matcher: who gets which task. A pure function over one partition; it knows neither
-//! time, channels nor shards, and moves the pollers' and tasks' payloads without looking.
+//! clock, channels nor shards, and moves the pollers' and tasks' payloads without looking.
 //!
 //! ```text
 //!  poller:  Park ─▶ parked ─▶ Match / Reserved / End          (Leave: forgotten)
@@ -14,11 +14,14 @@
 //! Pollers are served oldest first. Most recent first would keep a few connections hot,
 //! but a worker polls again the moment it gets a task, so it would collect all workflows
 //! in its own sticky cache while its idle peers watch; oldest first spreads them over all
-//! workers, and a sticky queue has only one worker anyway. Tasks go by rank, then age.
+//! workers, and a sticky queue has only one worker anyway. Tasks go by rank, then age,
+//! and not faster than the queue's rate.
 //! Both orders are ids in a map: what is put back finds its old place by itself.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use crate::limiter::Limiter;
 
 /// Grows with every poll of this node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -32,6 +35,15 @@ impl Rank {
     pub(crate) const QUERY: Self = Self(0);
     /// Tasks have priorities 1 to 5; this is the one of tasks that name none.
     pub(crate) const DEFAULT: Self = Self(3);
+    pub(crate) const LAST: Self = Self(5);
+
+    /// The rank of a task with this priority key.
+    pub(crate) fn of_priority(key: i32) -> Self {
+        match u8::try_from(key) {
+            Ok(0) | Err(_) => Self::DEFAULT,
+            Ok(key) => Self(key).min(Self::LAST),
+        }
+    }
 }
 
 /// Where a task stands in its partition. The number grows with every task of this node.
@@ -49,11 +61,14 @@ pub(crate) struct Task<K, T> {
     pub payload: T,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Debug)]
 pub(crate) struct Settings {
     /// `Some` for a sticky queue: how long it outlives its last poller.
     pub sticky_window: Option<Duration>,
+    /// Of one rank: tasks that can wait must not shut out those that cannot.
     pub tasks_max: usize,
+    /// Tasks per second; queries do not count.
+    pub rate: f64,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -135,7 +150,12 @@ pub(crate) struct Partition<P, K, T> {
     /// Tasks put aside, and until when.
     resting: BTreeMap<Place, (Duration, K, T)>,
     /// Every task that waits, rests or is held.
-    known: BTreeSet<K>,
+    known: BTreeMap<K, Rank>,
+    /// How many of each rank.
+    counts: [usize; Rank::LAST.0 as usize + 1],
+    limiter: Limiter,
+    /// When a task and a poller last had to wait for the rate.
+    last_limited: Option<Duration>,
     /// When a poller was last seen; while one is parked, that is now.
     last_poll: Option<Duration>,
 }
@@ -147,7 +167,10 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
             pollers: BTreeMap::new(),
             waiting: BTreeMap::new(),
             resting: BTreeMap::new(),
-            known: BTreeSet::new(),
+            known: BTreeMap::new(),
+            counts: Default::default(),
+            limiter: Limiter::new(settings.rate),
+            last_limited: None,
             last_poll: None,
         }
     }
@@ -171,13 +194,11 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
             Input::Reserve => self.reserve(now, out),
             Input::Offer(task) => self.offer(task, out),
             Input::Return { task, rest_until } => self.give_back(task, rest_until),
-            Input::Finish { key } => {
-                self.known.remove(&key);
-            }
+            Input::Finish { key } => self.forget(&key),
             Input::Withdraw { place, key } => {
                 self.waiting.remove(&place);
                 self.resting.remove(&place);
-                self.known.remove(&key);
+                self.forget(&key);
             }
             Input::EndAll => {
                 self.note_pollers(now);
@@ -193,10 +214,16 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
                 self.waiting.clear();
                 self.resting.clear();
                 self.known.clear();
+                self.counts = Default::default();
             }
         }
         self.pair(now, out);
         self.expire_sticky(now, out);
+    }
+
+    /// Tasks per second from now on. Whoever may go now goes with the next step.
+    pub(crate) fn limit(&mut self, per_second: f64, now: Duration) {
+        self.limiter.set_rate(per_second, now);
     }
 
     /// Tasks that wait, rest or are being started.
@@ -209,9 +236,20 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
         self.waiting.len() + self.resting.len()
     }
 
-    /// How many more tasks fit.
+    /// How many more tasks without a priority of their own fit.
     pub(crate) fn credit(&self) -> usize {
-        self.settings.tasks_max.saturating_sub(self.known.len())
+        self.settings.tasks_max.saturating_sub(self.counts[usize::from(Rank::DEFAULT.0)])
+    }
+
+    /// When to say that time has passed, if a task and a poller wait for the rate.
+    pub(crate) fn wake_at(&self) -> Option<Duration> {
+        let is_waiting = !self.waiting.is_empty() && !self.pollers.is_empty();
+        if is_waiting { self.limiter.ready_at() } else { None }
+    }
+
+    /// When the rate last held up a task and a poller.
+    pub(crate) fn last_limited(&self) -> Option<Duration> {
+        self.last_limited
     }
 
     /// The parked pollers, oldest first.
@@ -219,9 +257,10 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
         self.pollers.iter().map(|(poller, parked)| (*poller, &parked.payload))
     }
 
-    /// The payload of a task that waits for a poller, oldest of the best rank first.
-    pub(crate) fn waiting(&self) -> impl Iterator<Item = &T> {
-        self.waiting.values().map(|(_, payload)| payload)
+    /// Tasks without a poller, those that rest last.
+    pub(crate) fn unmatched(&self) -> impl Iterator<Item = (Rank, &T)> {
+        let waiting = self.waiting.iter().map(|(place, (_, payload))| (place.rank, payload));
+        waiting.chain(self.resting.iter().map(|(place, (_, _, payload))| (place.rank, payload)))
     }
 
     /// Whether somebody has polled within `window`.
@@ -234,22 +273,24 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
     }
 
     fn offer(&mut self, task: Task<K, T>, out: &mut Vec<Output<P, K, T>>) {
-        if self.known.contains(&task.key) {
+        if self.known.contains_key(&task.key) {
             // Shards offer again when in doubt; the first offer stands.
             return;
         }
         // Queries have a bound of their own: a backlog must not shut them out.
-        if self.known.len() >= self.settings.tasks_max && task.place.rank != Rank::QUERY {
+        let rank = task.place.rank;
+        if self.counts[usize::from(rank.0)] >= self.settings.tasks_max && rank != Rank::QUERY {
             out.push(Output::Refused(task.payload));
             return;
         }
-        self.known.insert(task.key.clone());
+        self.known.insert(task.key.clone(), rank);
+        self.counts[usize::from(rank.0)] += 1;
         self.waiting.insert(task.place, (task.key, task.payload));
     }
 
     fn give_back(&mut self, task: Task<K, T>, rest_until: Option<Duration>) {
         let Task { place, key, payload } = task;
-        if !self.known.contains(&key) {
+        if !self.known.contains_key(&key) {
             // Withdrawn or closed while it was held.
             return;
         }
@@ -263,9 +304,23 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
         }
     }
 
+    fn forget(&mut self, key: &K) {
+        if let Some(rank) = self.known.remove(key) {
+            self.counts[usize::from(rank.0)] -= 1;
+        }
+    }
+
     fn reserve(&mut self, now: Duration, out: &mut Vec<Output<P, K, T>>) {
+        if !self.waiting.is_empty() || self.pollers.is_empty() {
+            return;
+        }
+        if !self.limiter.is_ready(now) {
+            self.last_limited = Some(now);
+            return;
+        }
         while let Some((poller, parked)) = self.pop_poller(now) {
             if now < parked.deadline {
+                self.limiter.take(now);
                 out.push(Output::Reserved { poller, payload: parked.payload });
                 return;
             }
@@ -283,9 +338,14 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
         out.extend(pollers.into_iter().map(|(poller, parked)| Output::End { poller, payload: parked.payload }));
     }
 
-    /// Afterwards no task waits while a poller is parked.
+    /// Afterwards no task waits while a poller is parked, unless the rate holds them up.
     fn pair(&mut self, now: Duration, out: &mut Vec<Output<P, K, T>>) {
-        while !self.waiting.is_empty() {
+        while let Some((place, _)) = self.waiting.first_key_value() {
+            let is_limited = place.rank != Rank::QUERY;
+            if is_limited && !self.pollers.is_empty() && !self.limiter.is_ready(now) {
+                self.last_limited = Some(now);
+                return;
+            }
             let Some((poller, parked)) = self.pop_poller(now) else { return };
             let payload = parked.payload;
             if now >= parked.deadline {
@@ -294,6 +354,9 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
                 continue;
             }
             if let Some((place, (key, task))) = self.waiting.pop_first() {
+                if is_limited {
+                    self.limiter.take(now);
+                }
                 out.push(Output::Match { poller, payload, task: Task { place, key, payload: task } });
             }
         }
@@ -307,7 +370,7 @@ impl<P, K: Ord + Clone, T> Partition<P, K, T> {
         let waiting = std::mem::take(&mut self.waiting).into_iter();
         let resting = std::mem::take(&mut self.resting).into_iter().map(|(place, (_, key, task))| (place, (key, task)));
         for (_, (key, task)) in waiting.chain(resting) {
-            self.known.remove(&key);
+            self.forget(&key);
             out.push(Output::Unavailable(task));
         }
     }

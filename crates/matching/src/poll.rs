@@ -13,14 +13,19 @@ use api::Error;
 use api::internal::{HistoryRequest, HistoryResponse, StartActivityTask, StartWorkflowTask, history_request};
 use base::cell_of;
 use bytes::Bytes;
+use prost::Message;
+use temporalio_protos::temporal::api::taskqueue::v1::PollerScalingDecision;
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    PollActivityTaskQueueResponse, PollWorkflowTaskQueueResponse,
+};
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout_at};
 use tracing::{debug, warn};
 
 use crate::key::Key;
-use crate::matcher::{Input, PollerId};
+use crate::matcher::{Input, PollerId, Rank};
 use crate::query::query_answer;
-use crate::state::{Ask, Delivery, Held, Start, Waiter, Work, exhausted};
+use crate::state::{Ask, Delivery, Held, Limits, Start, Waiter, Work, exhausted};
 use crate::{Config, Handle};
 
 /// A poll's place in its queue. Dropping it gives everything back.
@@ -61,14 +66,29 @@ impl Handle {
         let owned = self.inner.upstream.owns(&key.to_proto());
         let end = if owned { end } else { end.min(arrived + config.misrouted_poll) };
         loop {
-            let answer = match ticket.wait(end).await {
+            let (answer, matched, fused) = match ticket.wait(end).await {
                 Delivery::End => return Ok(Bytes::new()),
-                Delivery::Reserved(answer) => timeout_at(deadline, answer).await.ok().and_then(Result::ok),
-                Delivery::Work(held) => ticket.serve(held, namespace, deadline).await,
+                Delivery::Reserved(answer) => {
+                    let matched = Instant::now();
+                    (timeout_at(deadline, answer).await.ok().and_then(Result::ok), matched, true)
+                }
+                Delivery::Work(held) => {
+                    let (matched, rank) = (Instant::now(), held.place.rank);
+                    let answer = ticket.serve(held, namespace, deadline).await;
+                    if answer.is_some() {
+                        ticket.count_dispatch(rank);
+                    }
+                    (answer, matched, false)
+                }
             };
             if let Some(answer) = answer {
-                ticket.count_dispatch();
-                return Ok(answer);
+                if fused {
+                    ticket.count_fused();
+                }
+                return Ok(match ticket.scaling(matched - arrived) {
+                    Some(decision) => ticket.with_decision(&answer, decision),
+                    None => answer,
+                });
             }
             if Instant::now() >= end {
                 return Ok(Bytes::new());
@@ -98,11 +118,13 @@ impl Handle {
         if state.polls >= config.pollers_max {
             return Err(exhausted("too many polls wait at this node"));
         }
-        let slot = state.load(key, namespace, config, now)?;
+        let slot = state.load(key, namespace, &*self.inner, now)?;
         if slot.matcher.pollers().len() >= config.pollers_per_partition_max {
             return Err(exhausted("too many polls wait at this task queue"));
         }
         slot.workers.note(ask.identity(), seen, config.identities_per_partition_max);
+        // The last poll wins, also one that sets no rate. Who may go now goes when it parks.
+        slot.set_limits(Limits { worker: ask.rate(), ..slot.limits }, config.dispatch_rate_max, now);
         state.polls += 1;
         let poller = PollerId(state.next_number());
         drop(state);
@@ -192,11 +214,47 @@ impl Ticket<'_> {
         }
     }
 
-    fn count_dispatch(&self) {
+    fn count_dispatch(&self, rank: Rank) {
         let now = self.handle.now();
         if let Some(slot) = self.handle.lock().partitions.get_mut(self.key) {
-            slot.dispatched.add(1, now);
+            slot.dispatched.add(rank, now);
         }
+    }
+
+    /// A task that its shard brought here itself was never offered.
+    fn count_fused(&self) {
+        let now = self.handle.now();
+        if let Some(slot) = self.handle.lock().partitions.get_mut(self.key) {
+            slot.added.add(Rank::DEFAULT, now);
+            slot.dispatched.add(Rank::DEFAULT, now);
+        }
+    }
+
+    /// How many polls more or fewer the worker should make.
+    fn scaling(&self, waited: Duration) -> Option<i32> {
+        let config = &self.handle.inner.config;
+        if waited >= config.scale_down_after {
+            return Some(-1);
+        }
+        let (now, time) = (self.handle.now(), self.handle.inner.clock.now());
+        let mut state = self.handle.lock();
+        state.partitions.get_mut(self.key)?.scale_up(config.scale_up_age, time, now).then_some(1)
+    }
+
+    /// Protobuf messages merge when joined, so the decision is simply appended.
+    fn with_decision(&self, answer: &Bytes, poll_request_delta_suggestion: i32) -> Bytes {
+        let decision = Some(PollerScalingDecision { poll_request_delta_suggestion });
+        let tail = match &*self.ask {
+            Ask::Workflow(_) => {
+                PollWorkflowTaskQueueResponse { poller_scaling_decision: decision, ..Default::default() }
+                    .encode_to_vec()
+            }
+            Ask::Activity(_) => {
+                PollActivityTaskQueueResponse { poller_scaling_decision: decision, ..Default::default() }
+                    .encode_to_vec()
+            }
+        };
+        [answer.as_ref(), &tail].concat().into()
     }
 }
 

@@ -75,7 +75,7 @@ impl Handle {
         if state.queries.len() >= config.queries_max {
             return Err(exhausted("too many queries wait at this node"));
         }
-        let slot = state.load(key, namespace, config, now)?;
+        let slot = state.load(key, namespace, &*self.inner, now)?;
         let window = if key.sticky { config.sticky_poller_window } else { config.query_poller_window };
         let grace_end = slot.loaded + config.query_poller_grace;
         let polled = slot.matcher.polled_within(window, now);

@@ -2,6 +2,7 @@
 //! the matcher and never while waiting; each poll is a future of its caller, so matching
 //! runs no task per poll.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -13,20 +14,21 @@ use api::internal::{
     StickyQueueUnavailable, TaskRef, history_request,
 };
 use async_trait::async_trait;
-use base::{Clock, Entropy, cell_of};
+use base::{Clock, Entropy, Timestamp, cell_of};
 use bytes::Bytes;
 use cluster::{ActivityReservation, MatchingService};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use prost::Message;
-use tokio::sync::mpsc;
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::key::Key;
 use crate::matcher::{Input, Place, PollerId, Rank, Task};
 use crate::registry::{Bounds, Registry};
-use crate::state::{Ask, Effects, Start, State, Step, TaskKey, Work};
+use crate::state::{Ask, Effects, Host, Limits, Start, State, Step, TaskKey, Work};
+use crate::statistics::Backlog;
 use crate::{Config, Upstream};
 
 /// How long a shard may take to take back a task of a silent sticky queue. After that the
@@ -45,6 +47,26 @@ pub(crate) struct Inner {
     state: Mutex<State>,
     registry: Mutex<Registry>,
     sticky_returns: mpsc::Sender<StickyReturn>,
+    /// A partition wants to be woken sooner than the loop knows.
+    wake_sooner: Notify,
+}
+
+impl Host for Inner {
+    fn config(&self) -> &Config {
+        &self.config
+    }
+
+    fn generation(&self) -> u64 {
+        self.entropy.next_u64()
+    }
+
+    fn api_rate(&self, key: &Key) -> Option<f64> {
+        if key.sticky {
+            return None;
+        }
+        let config = self.upstream.queue_config(&key.namespace_id, &key.task_queue, key.task_queue_type())?;
+        config.queue_rate_limit?.rate_limit.map(|limit| limit.requests_per_second.into())
+    }
 }
 
 /// The way in. Cheap to clone.
@@ -77,6 +99,7 @@ impl Service {
             origin: Instant::now(),
             state: Mutex::default(),
             sticky_returns: sender,
+            wake_sooner: Notify::new(),
         };
         Self { handle: Handle { inner: Arc::new(inner) }, sticky_returns }
     }
@@ -94,8 +117,11 @@ impl Service {
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut membership = self.handle.inner.upstream.membership();
         let mut membership_lives = true;
+        let mut settings = self.handle.inner.upstream.settings();
+        let mut settings_live = true;
         let mut returning = FuturesUnordered::new();
         loop {
+            let wake = self.handle.lock().next_wake().map(|at| self.handle.inner.origin + at);
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => break,
@@ -103,6 +129,12 @@ impl Service {
                     membership_lives = changed.is_ok();
                     self.handle.disown();
                 }
+                changed = settings.changed(), if settings_live => {
+                    settings_live = changed.is_ok();
+                    self.handle.reconfigure();
+                }
+                () = self.handle.inner.wake_sooner.notified() => {}
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle.wake_due(),
                 _ = sweep.tick() => self.handle.sweep(),
                 Some(()) = returning.next() => {}
                 Some(task) = self.sticky_returns.recv(), if returning.len() < config.sticky_returns_concurrent_max => {
@@ -118,7 +150,7 @@ impl Service {
 impl MatchingService for Handle {
     async fn call(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
         let MatchingRequest { namespace_id, namespace, partition, request } = request;
-        let key = || partition.map(Key::from).ok_or_else(|| defect("a request without a partition"));
+        let key = || partition.clone().map(Key::from).ok_or_else(|| defect("a request without a partition"));
         let response = match request.ok_or_else(|| defect("an empty request"))? {
             Request::Offer(offer) => Response::Offer(self.offer(&key()?, &namespace, offer)),
             Request::PollWorkflow(poll) => {
@@ -134,7 +166,10 @@ impl MatchingService for Handle {
                 self.respond_query(respond)?;
                 Response::Body(Bytes::new())
             }
-            Request::Describe(describe) => Response::Body(self.describe(&key()?, &describe)),
+            Request::Describe(describe) => {
+                let partition = partition.ok_or_else(|| defect("a request without a partition"))?;
+                Response::Body(self.describe(partition, &describe))
+            }
             Request::CancelPolls(cancel) => {
                 self.cancel_polls(&namespace_id, &cancel);
                 Response::Body(Bytes::new())
@@ -177,6 +212,9 @@ impl Handle {
     }
 
     pub(crate) fn settle(&self, mut effects: Effects) -> Effects {
+        if effects.wake_sooner {
+            self.inner.wake_sooner.notify_one();
+        }
         for task in effects.unavailable.drain(..) {
             if self.inner.sticky_returns.try_send(task).is_err() {
                 warn!("too many sticky tasks wait to return; one is left to its schedule-to-start timer");
@@ -191,33 +229,49 @@ impl Handle {
         }
         let now = self.now();
         let config = &self.inner.config;
-        let mut accepted = 0;
-        let mut unsettled = Vec::new();
         let mut state = self.lock();
-        if state.draining || state.load(key, namespace, config, now).is_err() {
+        if offer.tasks.is_empty() {
+            // Only a question; it keeps nothing loaded.
+            let generation = state.partitions.get(key).map_or(0, |slot| slot.generation);
+            return OfferTasksResponse { generation, ..OfferTasksResponse::default() };
+        }
+        if state.draining || state.load(key, namespace, &*self.inner, now).is_err() {
             return OfferTasksResponse::default();
         }
-        for task in offer.tasks {
-            if state.tasks >= config.tasks_max {
+        let mut accepted = 0;
+        let mut unsettled = Vec::new();
+        let mut backlog = told_backlog(&offer);
+        let mut tasks = offer.tasks.into_iter();
+        for task in tasks.by_ref() {
+            let rank = Rank::of_priority(task.priority_key);
+            let scheduled = task.scheduled_time.as_ref().map(Timestamp::from_proto);
+            let place = Place { rank, number: state.next_number() };
+            let effects = (state.tasks < config.tasks_max)
+                .then(|| state.step(key, Input::Offer(start_task(place, task)), now))
+                .filter(|effects| effects.refused == 0);
+            let Some(effects) = effects else {
+                backlog.entry(rank).or_default().add(1, scheduled);
                 break;
-            }
-            let place = Place { rank: Rank::DEFAULT, number: state.next_number() };
-            let effects = state.step(key, Input::Offer(start_task(place, task)), now);
-            if effects.refused > 0 {
-                break;
-            }
+            };
             accepted += 1;
             unsettled.push(effects);
+            let slot = state.partitions.get_mut(key).expect("it was loaded above");
+            slot.added.add(rank, now);
+        }
+        for task in tasks {
+            let scheduled = task.scheduled_time.as_ref().map(Timestamp::from_proto);
+            backlog.entry(Rank::of_priority(task.priority_key)).or_default().add(1, scheduled);
         }
         let room = config.tasks_max.saturating_sub(state.tasks);
         let slot = state.partitions.get_mut(key).expect("it was loaded above");
-        slot.added.add(accepted, now);
+        slot.backlogs.note(offer.shard_id, backlog, now);
         let credit = u32::try_from(slot.matcher.credit().min(room)).unwrap_or(u32::MAX);
+        let generation = slot.generation;
         drop(state);
         for effects in unsettled {
             self.settle(effects);
         }
-        OfferTasksResponse { accepted, credit }
+        OfferTasksResponse { accepted, credit, generation }
     }
 
     /// A worker goes away: its polls end, and the tasks of its sticky queue return.
@@ -237,6 +291,35 @@ impl Handle {
         let effects = state.step(&sticky, Input::WorkerGone, now);
         drop(state);
         self.settle(effects);
+    }
+
+    /// Lets the partitions go on that a rate held up until now.
+    fn wake_due(&self) {
+        let now = self.now();
+        let all = self.lock().wake_due(now);
+        for effects in all {
+            self.settle(effects);
+        }
+    }
+
+    /// Operators may have set other rates.
+    fn reconfigure(&self) {
+        let now = self.now();
+        let mut state = self.lock();
+        let keys: Vec<Key> = state.partitions.keys().cloned().collect();
+        let mut unsettled = Vec::new();
+        for key in keys {
+            let api = self.inner.api_rate(&key);
+            let Some(slot) = state.partitions.get_mut(&key) else { continue };
+            if slot.limits.api != api {
+                slot.set_limits(Limits { api, ..slot.limits }, self.inner.config.dispatch_rate_max, now);
+                unsettled.push(state.step(&key, Input::Wake, now));
+            }
+        }
+        drop(state);
+        for effects in unsettled {
+            self.settle(effects);
+        }
     }
 
     fn sweep(&self) {
@@ -293,6 +376,16 @@ impl Handle {
             debug!(%error, "a sticky task could not be returned; its schedule-to-start timer will do it");
         }
     }
+}
+
+/// What waits in the shard behind the offer.
+fn told_backlog(offer: &OfferTasks) -> BTreeMap<Rank, Backlog> {
+    let mut backlog = BTreeMap::<Rank, Backlog>::new();
+    for told in &offer.backlog {
+        let oldest = told.oldest.as_ref().map(Timestamp::from_proto);
+        backlog.entry(Rank::of_priority(told.priority_key)).or_default().add(told.count, oldest);
+    }
+    backlog
 }
 
 fn encoded(message: &impl Message) -> Response {

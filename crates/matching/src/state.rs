@@ -3,7 +3,7 @@
 //! is done here at once where it is a matter of memory, and otherwise handed back as
 //! [`Effects`]. Nothing here waits.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,25 @@ use tokio::sync::oneshot;
 
 use crate::Config;
 use crate::key::Key;
-use crate::matcher::{Input, Output, Partition, Settings, Task};
-use crate::statistics::{Rate, Seen, UNLIMITED_RATE, Workers};
+use crate::limiter::{Limiter, effective};
+use crate::matcher::{Input, Output, Partition, Rank, Settings, Task};
+use crate::statistics::{Backlog, Backlogs, Rates, Seen, UNLIMITED_RATE, Workers};
+
+/// As in the official server, for each of a queue's pollers.
+const SCALING_DECISIONS_PER_SECOND: f64 = 10.0;
+/// More pollers are asked for when tasks come this much faster than they go.
+const SCALE_UP_RATIO: f64 = 1.2;
+
+/// What a partition needs to be loaded.
+pub(crate) trait Host {
+    fn config(&self) -> &Config;
+
+    /// A number that no other partition was loaded with.
+    fn generation(&self) -> u64;
+
+    /// The rate that an operator set for the queue.
+    fn api_rate(&self, key: &Key) -> Option<f64>;
+}
 
 /// What makes two task references the same task.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -39,6 +56,16 @@ pub(crate) enum Work {
         /// An encoded `PollWorkflowTaskQueueResponse` that lacks its token.
         task: Bytes,
     },
+}
+
+impl Work {
+    /// When a task was scheduled; queries are none.
+    fn scheduled(&self) -> Option<Timestamp> {
+        match self {
+            Self::Start(start) => start.task.scheduled_time.as_ref().map(Timestamp::from_proto),
+            Self::Query { .. } => None,
+        }
+    }
 }
 
 /// A task to be started at its shard.
@@ -68,6 +95,14 @@ impl Ask {
         }
     }
 
+    /// The rate that the worker wants for the whole queue.
+    pub(crate) fn rate(&self) -> Option<f64> {
+        match self {
+            Self::Workflow(_) => None,
+            Self::Activity(poll) => poll.task_queue_metadata.as_ref()?.max_tasks_per_second,
+        }
+    }
+
     pub(crate) fn identity(&self) -> &str {
         match self {
             Self::Workflow(poll) => &poll.identity,
@@ -84,15 +119,12 @@ impl Ask {
                 capabilities: poll.worker_version_capabilities.clone(),
                 deployment_options: poll.deployment_options.clone(),
             },
-            Self::Activity(poll) => {
-                let limit = poll.task_queue_metadata.as_ref().and_then(|metadata| metadata.max_tasks_per_second);
-                Seen {
-                    last_access: now,
-                    rate_per_second: limit.unwrap_or(UNLIMITED_RATE),
-                    capabilities: poll.worker_version_capabilities.clone(),
-                    deployment_options: poll.deployment_options.clone(),
-                }
-            }
+            Self::Activity(poll) => Seen {
+                last_access: now,
+                rate_per_second: self.rate().unwrap_or(UNLIMITED_RATE),
+                capabilities: poll.worker_version_capabilities.clone(),
+                deployment_options: poll.deployment_options.clone(),
+            },
         }
     }
 }
@@ -127,7 +159,18 @@ pub(crate) struct Effects {
     pub reserved: Option<ActivityReservation>,
     /// Tasks of a sticky queue that nobody listens to, with their namespace's name.
     pub unavailable: Vec<(String, TaskRef)>,
+    /// A partition wants to be woken before any other.
+    pub wake_sooner: bool,
     queries_without_poller: Vec<u64>,
+}
+
+/// The rates that are wanted for a partition, in tasks per second.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Limits {
+    /// Set by an operator.
+    pub api: Option<f64>,
+    /// Set by the last poll.
+    pub worker: Option<f64>,
 }
 
 /// A partition and what is told about it.
@@ -136,8 +179,17 @@ pub(crate) struct Slot {
     /// The name of the namespace, as the last request had it.
     pub namespace: String,
     pub workers: Workers,
-    pub added: Rate,
-    pub dispatched: Rate,
+    pub added: Rates,
+    pub dispatched: Rates,
+    /// What waits in the shards, as they told.
+    pub backlogs: Backlogs,
+    pub limits: Limits,
+    /// Changes when the partition is loaded anew: what was held before is lost.
+    pub generation: u64,
+    /// Poller scaling decisions that may be made now.
+    pub decisions: Limiter,
+    /// When the matcher is to be woken, as noted in [`State::wakes`].
+    wake_at: Option<Duration>,
     pub loaded: Duration,
     pub used: Duration,
     /// Since when another node owns the partition.
@@ -194,6 +246,52 @@ impl Slot {
         }
     }
 
+    /// What an operator set, or a poll; the matcher is told when that changes the rate.
+    pub(crate) fn set_limits(&mut self, limits: Limits, system: f64, now: Duration) {
+        let rate = |limits: Limits| effective(limits.api, limits.worker, system).0;
+        let (before, after) = (rate(self.limits), rate(limits));
+        self.limits = limits;
+        if before.total_cmp(&after).is_ne() {
+            // Pairs nobody: a slower rate lets none go, and a faster one is seen by the
+            // next step, which follows at once.
+            self.matcher.limit(after, now);
+        }
+    }
+
+    /// Whether another poller would help. Asked with every task that goes out; answered
+    /// with yes only a few times a second for each worker, so that the number of pollers
+    /// does not run away before the first new ones arrive.
+    pub(crate) fn scale_up(&mut self, age: Duration, time: Timestamp, now: Duration) -> bool {
+        self.decisions.set_rate(SCALING_DECISIONS_PER_SECOND * self.workers.len().max(1) as f64, now);
+        if !self.decisions.is_ready(now) {
+            return false;
+        }
+        self.decisions.take(now);
+        let is_old = self.oldest().is_some_and(|oldest| time.since(oldest) > age);
+        is_old || self.added.all(now) > SCALE_UP_RATIO * self.dispatched.all(now)
+    }
+
+    /// When the task was scheduled that has waited for longest, or about so: those that
+    /// wait here are in the order of their arrival.
+    fn oldest(&self) -> Option<Timestamp> {
+        let first = self.matcher.unmatched().find_map(|(_, work)| work.scheduled());
+        first.into_iter().chain(self.backlogs.iter().filter_map(|(_, backlog)| backlog.oldest)).min()
+    }
+
+    /// Tasks without a poller by rank, here and in the shards. Queries are no tasks.
+    pub(crate) fn backlog(&self) -> BTreeMap<Rank, Backlog> {
+        let mut all = BTreeMap::<Rank, Backlog>::new();
+        for (rank, work) in self.matcher.unmatched() {
+            if let Work::Start(_) = work {
+                all.entry(rank).or_default().add(1, work.scheduled());
+            }
+        }
+        for (rank, backlog) in self.backlogs.iter() {
+            all.entry(rank).or_default().add(backlog.count, backlog.oldest);
+        }
+        all
+    }
+
     fn idle(&self, since: Duration) -> bool {
         self.used <= since && self.matcher.pollers().len() == 0 && self.matcher.tasks() == 0
     }
@@ -210,6 +308,8 @@ pub(crate) struct State {
     /// Tasks of all partitions.
     pub tasks: usize,
     pub draining: bool,
+    /// When partitions are to be woken because a rate holds them up.
+    wakes: BTreeSet<(Duration, Key)>,
     last_number: u64,
 }
 
@@ -225,9 +325,10 @@ impl State {
         &mut self,
         key: &Key,
         namespace: &str,
-        config: &Config,
+        host: &impl Host,
         now: Duration,
     ) -> Result<&mut Slot, Error> {
+        let config = host.config();
         if !self.partitions.contains_key(key) {
             if self.partitions.len() >= config.partitions_max {
                 return Err(exhausted("too many task queues are loaded on this node"));
@@ -235,17 +336,26 @@ impl State {
             let settings = Settings {
                 sticky_window: key.sticky.then_some(config.sticky_poller_window),
                 tasks_max: config.tasks_per_partition_max,
+                rate: config.dispatch_rate_max,
             };
-            let slot = Slot {
+            let mut slot = Slot {
                 matcher: Partition::new(settings),
                 namespace: String::new(),
                 workers: Workers::default(),
-                added: Rate::default(),
-                dispatched: Rate::default(),
+                added: Rates::default(),
+                dispatched: Rates::default(),
+                backlogs: Backlogs::default(),
+                limits: Limits::default(),
+                // Zero says that nothing is loaded.
+                generation: host.generation().max(1),
+                decisions: Limiter::new(SCALING_DECISIONS_PER_SECOND),
+                wake_at: None,
                 loaded: now,
                 used: now,
                 disowned: None,
             };
+            let limits = Limits { api: host.api_rate(key), worker: None };
+            slot.set_limits(limits, config.dispatch_rate_max, now);
             self.partitions.insert(key.clone(), slot);
         }
         let slot = self.partitions.get_mut(key).expect("it is loaded");
@@ -264,15 +374,55 @@ impl State {
             slot.step(input, now, &mut effects);
             self.tasks = self.tasks - before + slot.matcher.tasks();
         }
+        effects.wake_sooner = self.note_wake(key);
         self.end_queries(&mut effects);
         effects
+    }
+
+    /// When to call [`Self::wake_due`].
+    pub(crate) fn next_wake(&self) -> Option<Duration> {
+        self.wakes.first().map(|(at, _)| *at)
+    }
+
+    /// Wakes the partitions whose rates allow another task.
+    pub(crate) fn wake_due(&mut self, now: Duration) -> Vec<Effects> {
+        let mut all = Vec::new();
+        while let Some((_, key)) = self.wakes.first().filter(|(at, _)| *at <= now).cloned() {
+            all.push(self.step(&key, Input::Wake, now));
+            if self.wakes.first().is_some_and(|(at, first)| *at <= now && *first == key) {
+                // It was ready and still wants to be woken: leave it to the sweep.
+                self.wakes.pop_first();
+                if let Some(slot) = self.partitions.get_mut(&key) {
+                    slot.wake_at = None;
+                }
+            }
+        }
+        all
+    }
+
+    /// Says whether the service must wake sooner than it knew.
+    fn note_wake(&mut self, key: &Key) -> bool {
+        let Some(slot) = self.partitions.get_mut(key) else { return false };
+        let wanted = slot.matcher.wake_at();
+        if slot.wake_at == wanted {
+            return false;
+        }
+        let first = self.wakes.first().map(|(at, _)| *at);
+        if let Some(at) = std::mem::replace(&mut slot.wake_at, wanted) {
+            self.wakes.remove(&(at, key.clone()));
+        }
+        let Some(at) = wanted else { return false };
+        self.wakes.insert((at, key.clone()));
+        first.is_none_or(|first| at < first)
     }
 
     /// Lets time pass in every partition; forgets idle ones and those that moved long ago.
     pub(crate) fn sweep(&mut self, now: Duration, config: &Config) -> Effects {
         let mut effects = Effects::default();
         let mut tasks = 0;
-        self.partitions.retain(|_, slot| {
+        let mut forgotten = Vec::new();
+        self.partitions.retain(|key, slot| {
+            slot.backlogs.expire(now);
             if slot.matcher.backlog() > 0 {
                 slot.step(Input::Wake, now, &mut effects);
             }
@@ -282,8 +432,13 @@ impl State {
             }
             tasks += slot.matcher.tasks();
             let idle = now.checked_sub(config.idle_unload).is_some_and(|since| slot.idle(since));
-            !moved && !idle
+            let is_kept = !moved && !idle;
+            forgotten.extend(slot.wake_at.filter(|_| !is_kept).map(|at| (at, key.clone())));
+            is_kept
         });
+        for wake in forgotten {
+            self.wakes.remove(&wake);
+        }
         self.tasks = tasks;
         self.gone_workers.retain(|_, until| now < *until);
         self.end_queries(&mut effects);
@@ -293,7 +448,9 @@ impl State {
     /// Ends all polls of a partition, drops its tasks and forgets it.
     pub(crate) fn close(&mut self, key: &Key, now: Duration) -> Effects {
         let effects = self.step(key, Input::Close, now);
-        self.partitions.remove(key);
+        if let Some(at) = self.partitions.remove(key).and_then(|slot| slot.wake_at) {
+            self.wakes.remove(&(at, key.clone()));
+        }
         effects
     }
 

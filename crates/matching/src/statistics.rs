@@ -9,6 +9,8 @@ use temporalio_protos::temporal::api::common::v1::WorkerVersionCapabilities;
 use temporalio_protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_protos::temporal::api::taskqueue::v1::PollerInfo;
 
+use crate::matcher::Rank;
+
 /// Rates are averages over about this long.
 const RATE_WINDOW: Duration = Duration::from_secs(30);
 
@@ -34,6 +36,68 @@ impl Rate {
     }
 }
 
+/// A rate for each priority.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Rates([Rate; Rank::LAST.0 as usize + 1]);
+
+impl Rates {
+    pub(crate) fn add(&mut self, rank: Rank, now: Duration) {
+        self.0[usize::from(rank.0)].add(1, now);
+    }
+
+    pub(crate) fn all(&self, now: Duration) -> f64 {
+        self.0.iter().map(|rate| rate.at(now)).sum()
+    }
+
+    pub(crate) fn of(&self, rank: Rank, now: Duration) -> f64 {
+        self.0[usize::from(rank.0)].at(now)
+    }
+}
+
+/// A backlog that is this old is not told any more: its shard has lost its leader, or has
+/// nothing left to tell.
+const BACKLOG_KEEP: Duration = Duration::from_secs(5);
+
+/// Tasks of one priority, and when the oldest was scheduled.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub(crate) struct Backlog {
+    pub count: u64,
+    pub oldest: Option<Timestamp>,
+}
+
+impl Backlog {
+    pub(crate) fn add(&mut self, count: u64, oldest: Option<Timestamp>) {
+        self.count += count;
+        self.oldest = match (self.oldest, oldest) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+    }
+}
+
+/// What waits in shards for room in this partition, by shard and rank. Told with every
+/// offer, and a shard that has more makes one every few hundred milliseconds.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct Backlogs(BTreeMap<u32, (Duration, BTreeMap<Rank, Backlog>)>);
+
+impl Backlogs {
+    pub(crate) fn note(&mut self, shard: u32, backlog: BTreeMap<Rank, Backlog>, now: Duration) {
+        if backlog.is_empty() {
+            self.0.remove(&shard);
+        } else {
+            self.0.insert(shard, (now, backlog));
+        }
+    }
+
+    pub(crate) fn expire(&mut self, now: Duration) {
+        self.0.retain(|_, (told, _)| now < *told + BACKLOG_KEEP);
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (Rank, Backlog)> {
+        self.0.values().flat_map(|(_, ranks)| ranks.iter().map(|(rank, backlog)| (*rank, *backlog)))
+    }
+}
+
 /// What a worker said of itself when it last polled.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Seen {
@@ -48,6 +112,10 @@ pub(crate) struct Seen {
 pub(crate) struct Workers(BTreeMap<String, Seen>);
 
 impl Workers {
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
     /// Past `max` identities the one silent for longest is forgotten.
     pub(crate) fn note(&mut self, identity: &str, seen: Seen, max: usize) {
         if let Some(known) = self.0.get_mut(identity) {

@@ -4,11 +4,13 @@ use api::Error;
 use api::internal::{HistoryRequest, HistoryResponse, PartitionKey};
 use async_trait::async_trait;
 use base::NodeId;
-use cluster::{PartitionOwner, Router};
+use cluster::{Namespaces, PartitionOwner, Router};
+use temporalio_protos::temporal::api::enums::v1::TaskQueueType;
+use temporalio_protos::temporal::api::taskqueue::v1::TaskQueueConfig;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// The shards, and who owns which partition. [`Router`] is the one used in a server.
+/// The shards, who owns which partition, and what operators set.
 #[async_trait]
 pub trait Upstream: Send + Sync + 'static {
     /// Asks the leader of a shard; see [`Router::history`].
@@ -21,23 +23,52 @@ pub trait Upstream: Send + Sync + 'static {
 
     /// Changes when partitions may have moved.
     fn membership(&self) -> watch::Receiver<u64>;
+
+    /// What operators set for a queue.
+    fn queue_config(&self, namespace_id: &str, task_queue: &str, kind: TaskQueueType) -> Option<TaskQueueConfig>;
+
+    /// Changes when operators may have set something.
+    fn settings(&self) -> watch::Receiver<u64>;
+}
+
+/// The real one.
+#[derive(Clone)]
+pub struct ClusterUpstream {
+    router: Router,
+    namespaces: Namespaces,
+}
+
+impl ClusterUpstream {
+    #[must_use]
+    pub fn new(router: Router, namespaces: Namespaces) -> Self {
+        Self { router, namespaces }
+    }
 }
 
 #[async_trait]
-impl Upstream for Router {
+impl Upstream for ClusterUpstream {
     async fn history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
-        Router::history(self, request, deadline).await
+        self.router.history(request, deadline).await
     }
 
     fn owns(&self, partition: &PartitionKey) -> bool {
-        self.partition_owner(partition) == PartitionOwner::Local
+        self.router.partition_owner(partition) == PartitionOwner::Local
     }
 
     fn this_node(&self) -> NodeId {
-        Router::this_node(self)
+        self.router.this_node()
     }
 
     fn membership(&self) -> watch::Receiver<u64> {
-        self.membership_version()
+        self.router.membership_version()
+    }
+
+    fn queue_config(&self, namespace_id: &str, task_queue: &str, kind: TaskQueueType) -> Option<TaskQueueConfig> {
+        let settings = self.namespaces.task_queue(namespace_id, task_queue)?;
+        settings.config_by_type.get(&(kind as i32)).cloned()
+    }
+
+    fn settings(&self) -> watch::Receiver<u64> {
+        self.namespaces.version()
     }
 }

@@ -160,8 +160,9 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
             .await
             .context("cannot start the node")?;
     let router = node.router();
+    let upstream = matching::ClusterUpstream::new(router.clone(), node.namespaces());
     let matching =
-        matching::Service::new(options.matching, Arc::new(router.clone()), Arc::clone(&clock), Arc::clone(&entropy));
+        matching::Service::new(options.matching, Arc::new(upstream), Arc::clone(&clock), Arc::clone(&entropy));
     router.serve_matching(Arc::new(matching.handle()));
     tasks.spawn(matching.run(stop.child_token()));
     let shards = node.groups().into_iter().filter_map(|(shard, group)| {

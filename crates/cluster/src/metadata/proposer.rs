@@ -144,13 +144,13 @@ impl Service {
         if self.lead.is_none() {
             return Err(not_leader(role));
         }
-        let Some(record) = self.registry.read(|table| table.decide(change))? else {
+        let Some(row) = self.registry.read(|table| table.decide(change))? else {
             return Ok(self.group.status().applied_index);
         };
         let mut batch = Batch::default();
-        table::put_namespace(&mut batch, &record);
+        row.write(&mut batch);
         let index = self.propose(batch).await?;
-        let is_there = self.registry.by_id(&record.id).is_some_and(|stored| super::to_record(&stored) == record);
+        let is_there = self.registry.read(|table| table.has(&row));
         // A fence that did not match turned the entry into a no-op.
         if is_there { Ok(index) } else { Err(Error::Unavailable("the leader of the metadata changed".to_owned())) }
     }

@@ -4,6 +4,7 @@
 //! f0 00 01                    ClusterRecord
 //! f0 00 02 <namespace id>     NamespaceRecord
 //! f0 00 03 <shard id: u32 BE> ShardRecord
+//! f0 00 04 <namespace id> 00 <queue name> TaskQueueRecord
 //! f1 00 01                    NodeRecord, of this node alone
 //! ```
 //! Table ids are never reused.
@@ -17,15 +18,16 @@ use prost::Message;
 use storage::{Batch, Kv, KvError, Op, Scan};
 
 use super::proto::metadata_request::Change;
-use super::proto::{ClusterRecord, NamespaceRecord, NodeRecord, ShardRecord, UpdateNamespace};
+use super::proto::{ClusterRecord, NamespaceRecord, NodeRecord, ShardRecord, TaskQueueRecord, UpdateNamespace};
 use super::{from_record, to_record};
-use crate::Namespace;
 use crate::placement::ShardMap;
+use crate::{Namespace, TaskQueueSettings, task_queue};
 
 const PREFIX: [u8; 2] = [0xF0, 0x00];
 const CLUSTER: u8 = 1;
 const NAMESPACE: u8 = 2;
 const SHARD: u8 = 3;
+const TASK_QUEUE: u8 = 4;
 const NODE_KEY: [u8; 3] = [0xF1, 0x00, 1];
 /// Rows read at a time.
 const PAGE: usize = 1000;
@@ -47,6 +49,25 @@ pub(crate) struct Table {
     by_id: BTreeMap<String, Arc<Namespace>>,
     by_name: BTreeMap<String, Arc<Namespace>>,
     shards: BTreeMap<u32, ShardRecord>,
+    task_queues: task_queue::Settings,
+}
+
+/// What a change writes.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Row {
+    Namespace(NamespaceRecord),
+    TaskQueue(TaskQueueRecord),
+}
+
+impl Row {
+    pub(crate) fn write(&self, batch: &mut Batch) {
+        match self {
+            Self::Namespace(record) => put_namespace(batch, record),
+            Self::TaskQueue(record) => {
+                batch.put(task_queue_key(&record.namespace_id, &record.name), record.encode_to_vec());
+            }
+        }
+    }
 }
 
 impl Table {
@@ -98,16 +119,29 @@ impl Table {
 
     /// What to write for a change; `None` when it is there already, so that a caller who
     /// does not know the outcome of a change may ask again.
-    pub(crate) fn decide(&self, change: Change) -> Result<Option<NamespaceRecord>, Error> {
-        let record = match change {
-            Change::RegisterNamespace(record) => self.register(record)?,
+    pub(crate) fn decide(&self, change: Change) -> Result<Option<Row>, Error> {
+        let row = match change {
+            Change::RegisterNamespace(record) => Row::Namespace(self.register(record)?),
             Change::UpdateNamespace(UpdateNamespace { namespace, version }) => {
                 let record = namespace.ok_or_else(|| Error::InvalidArgument("Namespace is not set.".to_owned()))?;
-                self.update(record, version)?
+                Row::Namespace(self.update(record, version)?)
             }
+            Change::UpdateTaskQueue(update) => Row::TaskQueue(task_queue::decide(&self.task_queues, update)?),
         };
-        let is_there = self.by_id(&record.id).is_some_and(|stored| to_record(stored) == record);
-        Ok((!is_there).then_some(record))
+        Ok((!self.has(&row)).then_some(row))
+    }
+
+    pub(crate) fn has(&self, row: &Row) -> bool {
+        match row {
+            Row::Namespace(record) => self.by_id(&record.id).is_some_and(|stored| to_record(stored) == *record),
+            Row::TaskQueue(record) => self
+                .task_queue(&record.namespace_id, &record.name)
+                .is_some_and(|stored| task_queue::to_record(stored) == *record),
+        }
+    }
+
+    pub(crate) fn task_queue(&self, namespace_id: &str, name: &str) -> Option<&Arc<TaskQueueSettings>> {
+        self.task_queues.get(&(namespace_id.to_owned(), name.to_owned()))
     }
 
     fn register(&self, record: NamespaceRecord) -> Result<NamespaceRecord, Error> {
@@ -147,8 +181,15 @@ impl Table {
             Some([SHARD, ..]) => {
                 ShardRecord::decode(value).map(|record| self.shards.insert(record.shard_id, record)).is_ok()
             }
+            Some([TASK_QUEUE, ..]) => TaskQueueRecord::decode(value).map(|record| self.put_task_queue(record)).is_ok(),
             _ => false,
         }
+    }
+
+    fn put_task_queue(&mut self, record: TaskQueueRecord) {
+        let settings = task_queue::from_record(record);
+        let key = (settings.namespace_id.as_str().to_owned(), settings.name.clone());
+        self.task_queues.insert(key, Arc::new(settings));
     }
 
     fn put_namespace(&mut self, namespace: Namespace) {
@@ -175,6 +216,9 @@ impl Table {
                     self.shards.remove(&u32::from_be_bytes(id));
                 }
             }
+            Some([TASK_QUEUE, ..]) => {
+                self.task_queues.retain(|(namespace_id, name), _| task_queue_key(namespace_id, name) != key);
+            }
             _ => {}
         }
     }
@@ -183,6 +227,7 @@ impl Table {
         let mut keys = vec![key(CLUSTER, &[])];
         keys.extend(self.by_id.keys().map(|id| key(NAMESPACE, id.as_bytes())));
         keys.extend(self.shards.keys().map(|id| key(SHARD, &id.to_be_bytes())));
+        keys.extend(self.task_queues.keys().map(|(namespace_id, name)| task_queue_key(namespace_id, name)));
         for key in keys.into_iter().filter(|key| start <= key && key < end) {
             self.delete(&key);
         }
@@ -227,6 +272,11 @@ pub(crate) fn check_node(kv: &dyn Kv, mine: &NodeRecord) -> Result<(), LoadError
         return Ok(());
     };
     Err(LoadError::Mismatch(mismatch))
+}
+
+/// Namespace ids contain no zero byte, so that no two queues share a key.
+fn task_queue_key(namespace_id: &str, name: &str) -> Bytes {
+    key(TASK_QUEUE, &[namespace_id.as_bytes(), &[0], name.as_bytes()].concat())
 }
 
 fn key(table: u8, rest: &[u8]) -> Bytes {

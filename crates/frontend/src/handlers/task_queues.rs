@@ -11,9 +11,11 @@ use futures_util::future::join_all;
 use prost::Message as _;
 use temporalio_protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_protos::temporal::api::enums::v1::{
-    DescribeTaskQueueMode, TaskQueueKind, TaskQueueType, WorkerVersioningMode,
+    BuildIdTaskReachability, DescribeTaskQueueMode, TaskQueueKind, TaskQueueType, WorkerVersioningMode,
 };
-use temporalio_protos::temporal::api::taskqueue::v1::{TaskQueue, TaskQueueTypeInfo, TaskQueueVersionInfo};
+use temporalio_protos::temporal::api::taskqueue::v1::{
+    TaskQueue, TaskQueueStats, TaskQueueTypeInfo, TaskQueueVersionInfo,
+};
 use temporalio_protos::temporal::api::workflowservice::v1::{
     DescribeTaskQueueRequest, DescribeTaskQueueResponse, ShutdownWorkerRequest, ShutdownWorkerResponse,
 };
@@ -21,6 +23,9 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 use super::workers::record_last_heartbeat;
 use crate::call::{Call, encoded};
 use crate::{Limits, validate};
+
+/// Build ids whose reachability is told in one answer.
+const REACHABILITY_BUILD_IDS_MAX: usize = 5;
 
 /// A worker that may wait forever, or only for an instant, is told so at once.
 pub(super) fn long_poll_timeout(call: &Call) -> Result<(), Error> {
@@ -91,58 +96,56 @@ pub(super) fn versioning(
     Err(Error::PermissionDenied("Worker Deployment Versions are disabled on this namespace.".to_owned()))
 }
 
+#[expect(deprecated, reason = "older tools ask for what the newer form does without")]
 pub(super) async fn describe(
     call: Call,
     namespace: Arc<Namespace>,
     mut request: DescribeTaskQueueRequest,
 ) -> Result<Bytes, Error> {
-    let limits = call.limits();
+    let bytes_max = call.limits().id_bytes_max;
     let enhanced = request.api_mode() == DescribeTaskQueueMode::Enhanced;
-    let queue = if enhanced {
-        validate::poll_queue(request.task_queue.as_mut(), limits.id_bytes_max)?
+    let mut queue = if enhanced {
+        validate::poll_queue(request.task_queue.as_mut(), bytes_max)?.clone()
     } else {
-        validate::partition_name(request.task_queue.as_mut(), limits.id_bytes_max)?
+        validate::partition_name(request.task_queue.as_mut(), bytes_max)?.clone()
     };
-    let sticky = queue.kind() == TaskQueueKind::Sticky;
-    let name = queue.name.clone();
+    let build_ids = request.versions.as_ref().map_or(0, |versions| versions.build_ids.len());
+    if request.report_task_reachability && build_ids > REACHABILITY_BUILD_IDS_MAX {
+        return Err(validate::invalid(format!(
+            "Too many build ids queried at once with ReportTaskReachability==true, limit: {REACHABILITY_BUILD_IDS_MAX}"
+        )));
+    }
     if enhanced {
-        if sticky {
+        if queue.kind() == TaskQueueKind::Sticky {
             return Err(validate::invalid(
                 "Enhanced DescribeTaskQueue is not valid for a sticky queue, use api_mode=UNSPECIFIED or a normal queue.",
             ));
         }
-        return describe_enhanced(&call, &namespace, &name, request).await;
+        return describe_enhanced(&call, &namespace, &queue.name, request).await;
     }
-    if request.task_queue_type() == TaskQueueType::Unspecified {
-        request.set_task_queue_type(TaskQueueType::Workflow);
+    let number = validate::partition_number(&mut queue)?;
+    if request.report_stats && (number > 0 || queue.kind() == TaskQueueKind::Sticky) {
+        return Err(validate::invalid("DescribeTaskQueue stats are only supported for the root partition"));
     }
-    describe_one(&call, &namespace, &name, sticky, request).await
-}
-
-async fn describe_one(
-    call: &Call,
-    namespace: &Namespace,
-    queue: &str,
-    sticky: bool,
-    request: DescribeTaskQueueRequest,
-) -> Result<Bytes, Error> {
     let kind = match request.task_queue_type() {
-        TaskQueueType::Workflow => TaskKind::Workflow,
         TaskQueueType::Activity => TaskKind::Activity,
-        // Nobody polls for other kinds of tasks here, so there is nothing to describe.
-        _ => return encoded(&DescribeTaskQueueResponse::default()),
+        TaskQueueType::Unspecified | TaskQueueType::Workflow => TaskKind::Workflow,
+        // Nobody polls for other kinds of tasks here: only settings can be told.
+        TaskQueueType::Nexus => TaskKind::Unspecified,
     };
     let partition = PartitionKey {
         namespace_id: namespace.id.as_str().to_owned(),
-        task_queue: queue.to_owned(),
+        task_queue: queue.name.clone(),
         kind: kind as i32,
-        partition: 0,
-        sticky,
+        partition: number,
+        sticky: queue.kind() == TaskQueueKind::Sticky,
     };
-    call.matching(namespace, partition, matching_request::Request::Describe(request)).await
+    call.matching(&namespace, partition, matching_request::Request::Describe(request)).await
 }
 
-/// The form that the CLI asks for: all types of the queue in one answer.
+/// The older form: all types of the queue in one answer, by build id. Workers without a
+/// version are the only ones there are; their build id is the empty one.
+#[expect(deprecated, reason = "older tools ask in this way")]
 async fn describe_enhanced(
     call: &Call,
     namespace: &Namespace,
@@ -153,27 +156,68 @@ async fn describe_enhanced(
     if types.is_empty() {
         types = vec![TaskQueueType::Workflow, TaskQueueType::Activity];
     }
-    types.sort_unstable();
-    types.dedup();
-    let mut types_info = HashMap::new();
-    for task_queue_type in types {
-        let mut request = request.clone();
-        request.set_api_mode(DescribeTaskQueueMode::Unspecified);
-        request.set_task_queue_type(task_queue_type);
-        request.report_stats = true;
-        let body = describe_one(call, namespace, queue, false, request).await?;
-        let described = DescribeTaskQueueResponse::decode(body).map_err(|error| {
-            Error::Internal(format!("matching describes a queue in bytes that do not decode: {error}"))
-        })?;
-        types_info
-            .insert(task_queue_type as i32, TaskQueueTypeInfo { pollers: described.pollers, stats: described.stats });
+    let build_ids = match &request.versions {
+        None => vec![String::new()],
+        Some(versions) => {
+            let unversioned = versions.unversioned.then(String::new);
+            versions.build_ids.iter().cloned().chain(unversioned).collect()
+        }
+    };
+    let mut versions_info = HashMap::new();
+    for build_id in build_ids {
+        let mut types_info = HashMap::new();
+        for &task_queue_type in &types {
+            let info = if build_id.is_empty() {
+                describe_type(call, namespace, queue, task_queue_type, &request).await?
+            } else {
+                let nothing =
+                    TaskQueueStats { approximate_backlog_age: Some(Default::default()), ..Default::default() };
+                TaskQueueTypeInfo { pollers: Vec::new(), stats: request.report_stats.then_some(nothing) }
+            };
+            types_info.insert(task_queue_type as i32, info);
+        }
+        let reachability = match (request.report_task_reachability, build_id.is_empty()) {
+            (false, _) => BuildIdTaskReachability::Unspecified,
+            (true, true) => BuildIdTaskReachability::Reachable,
+            (true, false) => BuildIdTaskReachability::Unreachable,
+        };
+        versions_info.insert(build_id, TaskQueueVersionInfo { types_info, task_reachability: reachability.into() });
     }
-    // Workers without a version are the only ones there are.
-    let unversioned = TaskQueueVersionInfo { types_info, ..TaskQueueVersionInfo::default() };
-    encoded(&DescribeTaskQueueResponse {
-        versions_info: HashMap::from([(String::new(), unversioned)]),
-        ..DescribeTaskQueueResponse::default()
-    })
+    encoded(&DescribeTaskQueueResponse { versions_info, ..DescribeTaskQueueResponse::default() })
+}
+
+#[expect(deprecated, reason = "older tools ask in this way")]
+async fn describe_type(
+    call: &Call,
+    namespace: &Namespace,
+    queue: &str,
+    task_queue_type: TaskQueueType,
+    request: &DescribeTaskQueueRequest,
+) -> Result<TaskQueueTypeInfo, Error> {
+    let kind = match task_queue_type {
+        TaskQueueType::Activity => TaskKind::Activity,
+        TaskQueueType::Workflow => TaskKind::Workflow,
+        TaskQueueType::Unspecified | TaskQueueType::Nexus => TaskKind::Unspecified,
+    };
+    let partition = PartitionKey {
+        namespace_id: namespace.id.as_str().to_owned(),
+        task_queue: queue.to_owned(),
+        kind: kind as i32,
+        ..PartitionKey::default()
+    };
+    let request = DescribeTaskQueueRequest {
+        task_queue: request.task_queue.clone(),
+        task_queue_type: task_queue_type as i32,
+        report_stats: request.report_stats,
+        report_pollers: request.report_pollers,
+        ..DescribeTaskQueueRequest::default()
+    };
+    let report_pollers = request.report_pollers;
+    let body = call.matching(namespace, partition, matching_request::Request::Describe(request)).await?;
+    let described = DescribeTaskQueueResponse::decode(body)
+        .map_err(|error| Error::Internal(format!("matching describes a queue in bytes that do not decode: {error}")))?;
+    let pollers = if report_pollers { described.pollers } else { Vec::new() };
+    Ok(TaskQueueTypeInfo { pollers, stats: described.stats })
 }
 
 /// The worker's polls end on every node, and its sticky queue is given up. The polls are

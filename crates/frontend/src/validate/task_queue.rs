@@ -7,7 +7,7 @@ use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use super::{invalid, not_longer};
 
 /// Begins the names of single partitions, which are not for users.
-const PARTITION_PREFIX: &str = "/_sys/";
+pub(crate) const PARTITION_PREFIX: &str = "/_sys/";
 /// Begin the names of queues of the server's own workers.
 const PER_NAMESPACE_PREFIX: &str = "temporal-sys-per-ns-";
 const WORKER_CONTROLLER_QUEUE: &str = "temporal-sys-worker-controller-per-ns-tq";
@@ -49,4 +49,23 @@ pub(crate) fn partition_name(queue: Option<&mut TaskQueue>, bytes_max: usize) ->
 /// The queue that an activity moves to: the shard knows whether it may be an internal one.
 pub(crate) fn activity_queue(queue: Option<&mut TaskQueue>, bytes_max: usize) -> Result<(), Error> {
     start_queue(queue, bytes_max).map(drop)
+}
+
+/// Leaves the queue's own name and returns the number of the partition that it named.
+pub(crate) fn partition_number(queue: &mut TaskQueue) -> Result<u32, Error> {
+    if queue.kind() != TaskQueueKind::Sticky && !queue.normal_name.is_empty() {
+        return Err(invalid(format!(
+            "only sticky queues can have normal name. tq: {}, normal name: {}",
+            queue.name, queue.normal_name
+        )));
+    }
+    let Some(partition) = queue.name.strip_prefix(PARTITION_PREFIX) else { return Ok(0) };
+    let parsed = partition.rsplit_once('/').and_then(|(name, number)| Some((name, number.parse::<u32>().ok()?)));
+    match parsed {
+        Some((name, number)) if number > 0 && !name.is_empty() => {
+            queue.name = name.to_owned();
+            Ok(number)
+        }
+        _ => Err(invalid(format!("invalid task queue partition name {}", queue.name))),
+    }
 }

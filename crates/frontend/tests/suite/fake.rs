@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use api::Error;
 use api::internal::{
-    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, VisibilityRequest, VisibilityResponse,
-    matching_response,
+    HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey, VisibilityRequest,
+    VisibilityResponse, matching_response,
 };
 use async_trait::async_trait;
 use base::{NamespaceId, NodeId, SeededEntropy, SystemClock};
 use bytes::Bytes;
-use cluster::{Namespace, NamespaceChange};
+use cluster::{Namespace, NamespaceChange, TaskQueueSettings};
 use frontend::{Backend, Config, Service};
 use http::HeaderMap;
 use prost::Message;
@@ -27,6 +27,7 @@ pub(crate) const OLD_ID: &str = "00000000-0000-4000-8000-000000000002";
 #[derive(Default)]
 pub(crate) struct Fake {
     namespaces: Mutex<Vec<Arc<Namespace>>>,
+    task_queues: Mutex<Vec<Arc<TaskQueueSettings>>>,
     pub(crate) history: Mutex<Vec<HistoryRequest>>,
     pub(crate) matching: Mutex<Vec<(Option<NodeId>, MatchingRequest)>>,
     /// Taken from the front; when it is empty, every answer is an empty response.
@@ -105,6 +106,26 @@ impl Backend for Fake {
 
     fn live_nodes(&self) -> Vec<NodeId> {
         vec![NodeId(1), NodeId(2)]
+    }
+
+    fn partition_address(&self, _: &PartitionKey) -> String {
+        "node-1".to_owned()
+    }
+
+    fn task_queue(&self, namespace_id: &str, name: &str) -> Option<Arc<TaskQueueSettings>> {
+        let task_queues = self.task_queues.lock().unwrap();
+        task_queues.iter().find(|known| known.namespace_id.as_str() == namespace_id && known.name == name).cloned()
+    }
+
+    async fn update_task_queue(&self, settings: &TaskQueueSettings, version: u64, _: Instant) -> Result<(), Error> {
+        let mut task_queues = self.task_queues.lock().unwrap();
+        let known = task_queues.iter().position(|known| known.name == settings.name);
+        if known.map_or(0, |known| task_queues[known].version) != version {
+            return Err(Error::FailedPrecondition("another version".to_owned()));
+        }
+        known.map(|known| task_queues.remove(known));
+        task_queues.push(Arc::new(TaskQueueSettings { version: version + 1, ..settings.clone() }));
+        Ok(())
     }
 
     fn shard_count(&self) -> usize {

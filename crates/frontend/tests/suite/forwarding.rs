@@ -320,6 +320,8 @@ async fn the_enhanced_description_gathers_all_types() {
         namespace: "default".into(),
         task_queue: Some(TaskQueue { name: "q".into(), ..Default::default() }),
         api_mode: 1,
+        report_pollers: true,
+        report_stats: true,
         ..Default::default()
     };
     let mut versions =

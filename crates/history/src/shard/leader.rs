@@ -257,6 +257,10 @@ impl Leader {
         self.propose();
         self.flush_ready();
         self.dispatch.pump(&self.context);
+        if self.dispatch.take_lost() {
+            self.dispatch.forget_accepted();
+            self.pending_scan = Some(CellScan::new(self.context.cells));
+        }
         if self.dispatch.take_overflow(self.context.config.dispatch_tasks_max) && self.pending_scan.is_none() {
             self.pending_scan = Some(CellScan::new(self.context.cells));
         }

@@ -95,6 +95,7 @@ impl Leader {
     pub(super) fn sticky_queue_unavailable(&mut self, request: StickyQueueUnavailable) -> Result<Answer, Fault> {
         let task = request.task.unwrap_or_default();
         let run = run_of(&task);
+        self.dispatch.forget(&run, TaskKind::Workflow, &task);
         if !self.load(&run)? {
             return Ok(Answer::task_gone());
         }

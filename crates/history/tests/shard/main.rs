@@ -7,6 +7,7 @@ mod matching;
 mod world;
 
 mod crash;
+mod dispatch;
 mod failover;
 mod histories;
 mod queries;

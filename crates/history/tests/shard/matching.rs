@@ -35,9 +35,25 @@ struct State {
     /// Tasks that a queue takes before it refuses; none is no limit.
     window: Option<usize>,
     offered: usize,
+    /// How often everything was lost.
+    losses: u64,
+    /// What the shards told of tasks that they keep back, by queue: the last word counts.
+    backlogs: BTreeMap<String, u64>,
 }
 
 impl FakeMatching {
+    /// The node that has the queues starts anew, and nobody notices.
+    pub(crate) fn lose(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.queues.clear();
+        state.losses += 1;
+    }
+
+    /// What one shard last said of the queue.
+    pub(crate) fn backlog(&self, queue: &str) -> u64 {
+        self.state.lock().unwrap().backlogs.get(queue).copied().unwrap_or_default()
+    }
+
     /// The oldest task of the queue, once there is one.
     pub(crate) async fn take(&self, queue: &str, kind: i32) -> TaskRef {
         loop {
@@ -83,6 +99,11 @@ impl MatchingService for FakeMatching {
         let response = match request.request.expect("requests ask something") {
             Request::Offer(offer) => {
                 let window = state.window.unwrap_or(usize::MAX);
+                let generation = state.losses + 1;
+                if !offer.tasks.is_empty() {
+                    let backlog = offer.backlog.iter().map(|backlog| backlog.count).sum();
+                    state.backlogs.insert(partition.task_queue.clone(), backlog);
+                }
                 let queue = state.queues.entry((partition.task_queue, partition.kind)).or_default();
                 let room = window.saturating_sub(queue.len());
                 let accepted = offer.tasks.len().min(room);
@@ -90,7 +111,7 @@ impl MatchingService for FakeMatching {
                 let credit = u32::try_from(room - accepted).unwrap_or(u32::MAX);
                 state.offered += accepted;
                 self.changed.notify_waiters();
-                Response::Offer(OfferTasksResponse { accepted: u32::try_from(accepted).unwrap(), credit })
+                Response::Offer(OfferTasksResponse { accepted: u32::try_from(accepted).unwrap(), credit, generation })
             }
             Request::DispatchQuery(query) => {
                 let task = PollWorkflowTaskQueueResponse::decode(query.task).expect("a poll response");

@@ -13,8 +13,11 @@ fn at(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
+/// Fast enough that no test waits for it.
+const RATE: f64 = 1000.0;
+
 fn matcher(sticky: bool) -> Matcher {
-    Partition::new(Settings { sticky_window: sticky.then_some(STICKY_WINDOW), tasks_max: TASKS_MAX })
+    Partition::new(Settings { sticky_window: sticky.then_some(STICKY_WINDOW), tasks_max: TASKS_MAX, rate: RATE })
 }
 
 fn task(number: u64) -> Task<u64, u64> {
@@ -60,6 +63,60 @@ fn a_query_goes_before_tasks_even_when_the_window_is_full() {
     assert_eq!(run(&mut m, vec![(0, Input::Offer(query.clone()))]), []);
     let expected = Output::Match { poller: PollerId(1), payload: 1, task: query };
     assert_eq!(run(&mut m, vec![(0, park(1))]), [expected]);
+}
+
+fn urgent(number: u64, priority: i32) -> Task<u64, u64> {
+    Task { place: Place { rank: Rank::of_priority(priority), number }, ..task(number) }
+}
+
+#[test]
+fn tasks_go_by_priority_then_by_age() {
+    let keys = [(0, 3), (1, 1), (3, 3), (5, 5), (9, 5), (-1, 3)];
+    assert!(keys.into_iter().all(|(key, rank)| Rank::of_priority(key) == Rank(rank)));
+    let mut m = matcher(false);
+    for (number, priority) in [(1, 0), (2, 5), (3, 3), (4, 1), (5, 1)] {
+        run(&mut m, vec![(0, Input::Offer(urgent(number, priority)))]);
+    }
+    let order = (1..=5).map(|poller| match run(&mut m, vec![(0, park(poller))])[..] {
+        [Output::Match { ref task, .. }] => task.payload,
+        ref other => panic!("{other:?}"),
+    });
+    assert_eq!(order.collect::<Vec<_>>(), [4, 5, 1, 3, 2]);
+}
+
+#[test]
+fn a_window_full_of_patient_tasks_lets_urgent_ones_in() {
+    let mut m = matcher(false);
+    let tasks = 1..=TASKS_MAX as u64;
+    run(&mut m, tasks.map(|number| (0, Input::Offer(urgent(number, 4)))).collect());
+    assert_eq!(run(&mut m, vec![(0, Input::Offer(urgent(20, 4)))]), [Output::Refused(20)]);
+    assert_eq!(run(&mut m, vec![(0, Input::Offer(urgent(21, 2)))]), []);
+    assert_eq!((m.tasks(), m.credit()), (TASKS_MAX + 1, TASKS_MAX));
+    run(&mut m, vec![(0, Input::Withdraw { place: urgent(1, 4).place, key: 1 })]);
+    assert_eq!(run(&mut m, vec![(0, Input::Offer(urgent(20, 4)))]), []);
+}
+
+#[test]
+fn the_rate_holds_tasks_and_pollers_apart_but_not_queries() {
+    let settings = Settings { sticky_window: None, tasks_max: TASKS_MAX, rate: 0.5 };
+    let mut m: Matcher = Partition::new(settings);
+    run(&mut m, vec![(0, park(1)), (0, park(2)), (0, park(3))]);
+    assert_eq!(run(&mut m, vec![(0, Input::Offer(task(5)))]), [matched(1, 5)]);
+    assert_eq!((m.wake_at(), m.last_limited()), (None, None));
+    assert_eq!(run(&mut m, vec![(0, Input::Offer(task(6)))]), []);
+    assert_eq!((m.wake_at(), m.last_limited()), (Some(at(1)), Some(at(0))));
+    // A poller that is reserved would overtake the task that waits.
+    assert_eq!(run(&mut m, vec![(0, Input::Reserve)]), []);
+    let query = Task { place: Place { rank: Rank::QUERY, number: 9 }, key: 9, payload: 9 };
+    let expected = Output::Match { poller: PollerId(2), payload: 2, task: query.clone() };
+    assert_eq!(run(&mut m, vec![(0, Input::Offer(query))]), [expected]);
+    assert_eq!(run(&mut m, vec![(1, Input::Wake)]), [matched(3, 6)]);
+    // Stopped, and let go again.
+    m.limit(0.0, at(1));
+    run(&mut m, vec![(9, park(4)), (9, Input::Offer(task(7)))]);
+    assert_eq!(m.wake_at(), None);
+    m.limit(5.0, at(9));
+    assert_eq!(run(&mut m, vec![(9, Input::Wake)]), [matched(4, 7)]);
 }
 
 #[test]
@@ -258,7 +315,9 @@ impl Model {
                 Input::End { poller: PollerId(poller) }
             }
             Act::Reserve => {
-                while let Some((payload, alive)) = self.pop(now) {
+                while self.waiting.is_empty()
+                    && let Some((payload, alive)) = self.pop(now)
+                {
                     let poller = PollerId(payload);
                     if alive {
                         expected.push(Output::Reserved { poller, payload });
@@ -356,7 +415,7 @@ proptest! {
             prop_assert_eq!(m.tasks(), model.known());
             prop_assert_eq!(m.backlog(), model.waiting.len() + model.resting.len());
             prop_assert!(m.backlog() <= m.tasks() && m.tasks() <= TASKS_MAX);
-            prop_assert!(m.waiting().next().is_none() || m.pollers().len() == 0, "a poller and a task side by side");
+            prop_assert!(m.unmatched().count() == model.resting.len() || m.pollers().len() == 0, "a poller and a task side by side");
         }
     }
 }

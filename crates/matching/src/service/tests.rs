@@ -5,12 +5,18 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use api::internal::{DispatchQuery, DispatchQueryResponse, HistoryResponse, QueryTaskToken, RespondQuery, TaskKind};
+use api::internal::{
+    DispatchQuery, DispatchQueryResponse, HistoryResponse, QueryTaskToken, RespondQuery, ShardBacklog, TaskKind,
+};
 use base::{NodeId, SeededEntropy, Timestamp};
 use prost::Message;
+use temporalio_protos::temporal::api::enums::v1::{RateLimitSource, TaskQueueType};
+use temporalio_protos::temporal::api::taskqueue::v1::{
+    ConfigMetadata, RateLimit, RateLimitConfig, TaskQueueConfig, TaskQueueMetadata,
+};
 use temporalio_protos::temporal::api::workflowservice::v1::{
-    DescribeTaskQueueRequest, DescribeTaskQueueResponse, PollActivityTaskQueueRequest, PollWorkflowTaskQueueRequest,
-    PollWorkflowTaskQueueResponse, RespondQueryTaskCompletedRequest,
+    DescribeTaskQueueRequest, DescribeTaskQueueResponse, PollActivityTaskQueueRequest, PollActivityTaskQueueResponse,
+    PollWorkflowTaskQueueRequest, PollWorkflowTaskQueueResponse, RespondQueryTaskCompletedRequest,
 };
 use tokio::sync::{Notify, watch};
 use tokio::task::{JoinHandle, LocalSet};
@@ -34,6 +40,9 @@ struct Shards {
     release: Notify,
     owned: AtomicBool,
     membership: watch::Sender<u64>,
+    /// What an operator set for activities.
+    api_rate: Mutex<Option<f32>>,
+    settings: watch::Sender<u64>,
 }
 
 #[async_trait]
@@ -71,6 +80,19 @@ impl Upstream for Shards {
     fn membership(&self) -> watch::Receiver<u64> {
         self.membership.subscribe()
     }
+
+    fn queue_config(&self, _: &str, task_queue: &str, kind: TaskQueueType) -> Option<TaskQueueConfig> {
+        let rate = (*self.api_rate.lock().unwrap()).filter(|_| task_queue == "q" && kind == TaskQueueType::Activity)?;
+        let limit = RateLimitConfig {
+            rate_limit: Some(RateLimit { requests_per_second: rate }),
+            metadata: Some(ConfigMetadata { reason: "calm".to_owned(), ..Default::default() }),
+        };
+        Some(TaskQueueConfig { queue_rate_limit: Some(limit), ..Default::default() })
+    }
+
+    fn settings(&self) -> watch::Receiver<u64> {
+        self.settings.subscribe()
+    }
 }
 
 /// The clock of what is told to people; it stands still.
@@ -96,6 +118,8 @@ async fn with_service<F: Future<Output = ()>>(test: impl FnOnce(Bed) -> F) {
         release: Notify::new(),
         owned: AtomicBool::new(true),
         membership: watch::Sender::new(0),
+        api_rate: Mutex::default(),
+        settings: watch::Sender::new(0),
     });
     let config = Config { tasks_per_partition_max: 3, ..Config::default() };
     config.validate().unwrap();
@@ -150,7 +174,7 @@ impl Bed {
 
     async fn offer(&self, kind: TaskKind, sticky: bool, runs: &[&str]) -> OfferTasksResponse {
         let tasks = runs.iter().map(|run| task(run)).collect();
-        match self.call(key(kind, sticky), Request::Offer(OfferTasks { tasks })).await.unwrap() {
+        match self.call(key(kind, sticky), Request::Offer(OfferTasks { tasks, ..Default::default() })).await.unwrap() {
             Response::Offer(response) => response,
             other => panic!("an offer was answered with {other:?}"),
         }
@@ -200,7 +224,10 @@ async fn pass(seconds: u64) {
 }
 
 async fn answer(poll: JoinHandle<Result<Bytes, Error>>) -> String {
-    String::from_utf8(poll.await.unwrap().unwrap().to_vec()).unwrap()
+    let body = poll.await.unwrap().unwrap();
+    // Our shards answer with plain text; what follows it tells how many polls to make.
+    let text = body.iter().position(|byte| !byte.is_ascii()).unwrap_or(body.len());
+    String::from_utf8(body[..text].to_vec()).unwrap()
 }
 
 const WF: TaskKind = TaskKind::Workflow;
@@ -210,12 +237,13 @@ const ACT: TaskKind = TaskKind::Activity;
 async fn a_parked_poll_gets_the_offered_task_and_a_late_one_the_waiting_task() {
     with_service(|bed| async move {
         let poll = bed.poll(WF, false, "a").await;
-        assert_eq!(bed.offer(WF, false, &["r1", "r2"]).await, OfferTasksResponse { accepted: 2, credit: 1 });
+        let OfferTasksResponse { accepted, credit, generation } = bed.offer(WF, false, &["r1", "r2"]).await;
+        assert_eq!((accepted, credit), (2, 1));
         assert_eq!(answer(poll).await, "r1");
         assert_eq!(answer(bed.poll(WF, false, "a").await).await, "r2");
         assert_eq!(
             bed.offer(WF, false, &["r3", "r4", "r5", "r6"]).await,
-            OfferTasksResponse { accepted: 3, credit: 0 }
+            OfferTasksResponse { accepted: 3, credit: 0, generation }
         );
         assert_eq!(bed.log(), ["start r1", "start r2"]);
     })
@@ -515,6 +543,148 @@ async fn idle_partitions_are_forgotten() {
         pass(120).await;
         // The one with a task stays.
         assert_eq!(bed.handle.lock().partitions.len(), 1);
+    })
+    .await;
+}
+
+/// A poll for activities by a worker that wants a rate for the queue.
+fn limited_poll(bed: &Bed, rate: Option<f64>) -> JoinHandle<Result<Bytes, Error>> {
+    let request = Request::PollActivity(PollActivityTaskQueueRequest {
+        task_queue_metadata: rate.map(|rate| TaskQueueMetadata { max_tasks_per_second: Some(rate) }),
+        ..Default::default()
+    });
+    let handle = bed.handle.clone();
+    tokio::task::spawn_local(async move {
+        match call(handle, key(ACT, false), request, Duration::from_secs(70)).await? {
+            Response::Body(body) => Ok(body),
+            other => panic!("{other:?}"),
+        }
+    })
+}
+
+#[expect(deprecated, reason = "older tools read the old fields")]
+async fn described(bed: &Bed, kind: TaskKind) -> DescribeTaskQueueResponse {
+    let request = DescribeTaskQueueRequest {
+        report_stats: true,
+        report_config: true,
+        include_task_queue_status: true,
+        ..Default::default()
+    };
+    let Ok(Response::Body(body)) = bed.call(key(kind, false), Request::Describe(request)).await else { panic!() };
+    DescribeTaskQueueResponse::decode(body).unwrap()
+}
+
+/// Takes `count` activities one after the other; the time it took, in milliseconds.
+async fn drain(bed: &Bed, rate: Option<f64>, count: u32) -> u128 {
+    let started = Instant::now();
+    for _ in 0..count {
+        let run = answer(limited_poll(bed, rate)).await;
+        bed.offer(ACT, false, &[&format!("{run}+")]).await;
+    }
+    started.elapsed().as_millis()
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_poll_sets_the_rate_and_an_operator_overrides_it() {
+    with_service(|bed| async move {
+        bed.offer(ACT, false, &["a", "b", "c"]).await;
+        // The first second's worth goes at once.
+        drain(&bed, Some(10.0), 11).await;
+        let took = drain(&bed, Some(10.0), 30).await;
+        assert!((2900..=3100).contains(&took), "{took}");
+        let told = described(&bed, ACT).await;
+        let rate = told.effective_rate_limit.unwrap();
+        assert_eq!((rate.requests_per_second, rate.rate_limit_source()), (10.0, RateLimitSource::Worker));
+        assert!(told.stats.unwrap().rate_limiting_active);
+        assert_eq!(told.pollers[0].rate_per_second, 10.0);
+        // A worker without a wish: as fast as it goes.
+        let took = drain(&bed, None, 100).await;
+        assert!(took < 100, "{took}");
+        // An operator stops the queue; the poller that waits sees the change of mind.
+        *bed.shards.api_rate.lock().unwrap() = Some(0.0);
+        bed.shards.settings.send_replace(1);
+        let poll = limited_poll(&bed, Some(50.0));
+        pass(20).await;
+        assert!(!poll.is_finished());
+        let told = described(&bed, ACT).await;
+        let rate = told.effective_rate_limit.unwrap();
+        assert_eq!((rate.requests_per_second, rate.rate_limit_source()), (0.0, RateLimitSource::Api));
+        assert_eq!(told.config.unwrap().queue_rate_limit.unwrap().metadata.unwrap().reason, "calm");
+        *bed.shards.api_rate.lock().unwrap() = None;
+        bed.shards.settings.send_replace(2);
+        assert_ne!(answer(poll).await, "");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+#[expect(deprecated, reason = "older tools read the old fields")]
+async fn backlogs_count_what_the_shards_keep_until_they_are_silent() {
+    with_service(|bed| async move {
+        let offer = |shard_id, priority_key, runs: &[&str], count| {
+            let tasks = runs.iter().map(|run| TaskRef { priority_key, ..task(run) }).collect();
+            let oldest = Some(Timestamp::from_millis(990_000).to_proto());
+            let backlog = (count > 0).then_some(ShardBacklog { priority_key, count, oldest });
+            Request::Offer(OfferTasks { tasks, shard_id, backlog: backlog.into_iter().collect() })
+        };
+        bed.call(key(WF, false), offer(1, 0, &["a", "b", "c", "d", "e"], 7)).await.unwrap();
+        bed.call(key(WF, false), offer(2, 1, &["x"], 30)).await.unwrap();
+        let told = described(&bed, WF).await;
+        let by_priority = |told: &DescribeTaskQueueResponse, key: i32| {
+            told.stats_by_priority_key.get(&key).map(|stats| stats.approximate_backlog_count)
+        };
+        // Three of the first shard's tasks fit the window; the other two are its backlog, too.
+        assert_eq!(told.stats.as_ref().unwrap().approximate_backlog_count, 12 + 31);
+        assert_eq!((by_priority(&told, 3), by_priority(&told, 1), by_priority(&told, 2)), (Some(12), Some(31), None));
+        assert_eq!(told.stats.as_ref().unwrap().approximate_backlog_age.as_ref().unwrap().seconds, 10);
+        assert_eq!(told.task_queue_status.as_ref().unwrap().backlog_count_hint, 43);
+        // The urgent one goes first.
+        assert_eq!(answer(bed.poll(WF, false, "a").await).await, "x");
+        pass(6).await;
+        assert_eq!(described(&bed, WF).await.stats.unwrap().approximate_backlog_count, 3);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_generation_says_when_tasks_were_lost() {
+    with_service(|bed| async move {
+        settle().await;
+        let ask = || bed.offer(WF, false, &[]);
+        assert_eq!(ask().await.generation, 0);
+        let first = bed.offer(WF, false, &["r1"]).await.generation;
+        assert_ne!(first, 0);
+        assert_eq!(ask().await.generation, first);
+        // The partition moves away and comes back: what it had is gone.
+        bed.owned(false, 1);
+        settle().await;
+        pass(31).await;
+        bed.owned(true, 2);
+        pass(1).await;
+        assert_eq!(ask().await.generation, 0);
+        let second = bed.offer(WF, false, &["r1"]).await.generation;
+        assert!(second != 0 && second != first);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_are_told_when_more_or_fewer_of_them_would_do() {
+    with_service(|bed| async move {
+        let decision = |body: Bytes| {
+            let response = PollActivityTaskQueueResponse::decode(body).unwrap();
+            response.poller_scaling_decision.map(|decision| decision.poll_request_delta_suggestion)
+        };
+        let poll = bed.poll(ACT, false, "a").await;
+        pass(2).await;
+        bed.offer(ACT, false, &[""]).await;
+        assert_eq!(decision(poll.await.unwrap().unwrap()), Some(-1));
+        let old = TaskRef { scheduled_time: Some(Timestamp::from_millis(999_000).to_proto()), ..task("") };
+        let tasks = [1, 2].map(|number| TaskRef { scheduled_event_id: number, ..old.clone() });
+        let offer = OfferTasks { tasks: tasks.to_vec(), ..Default::default() };
+        bed.call(key(ACT, false), Request::Offer(offer)).await.unwrap();
+        let poll = bed.poll(ACT, false, "a").await;
+        assert_eq!(decision(poll.await.unwrap().unwrap()), Some(1));
     })
     .await;
 }

@@ -6,6 +6,9 @@ use base::NamespaceId;
 use storage::MemoryKv;
 use temporalio_protos::temporal::api::enums::v1::NamespaceState;
 
+use temporalio_protos::temporal::api::taskqueue::v1::{RateLimit, RateLimitConfig, TaskQueueConfig};
+
+use super::super::proto::UpdateTaskQueue;
 use super::*;
 
 fn namespace(id: &str, name: &str) -> Namespace {
@@ -31,9 +34,9 @@ fn table(namespaces: &[Namespace]) -> (Table, Batch) {
 }
 
 fn write(table: &mut Table, change: Change) -> Result<bool, Error> {
-    let Some(record) = table.decide(change)? else { return Ok(false) };
+    let Some(row) = table.decide(change)? else { return Ok(false) };
     let mut batch = Batch::default();
-    put_namespace(&mut batch, &record);
+    row.write(&mut batch);
     table.apply(&batch);
     Ok(true)
 }
@@ -90,6 +93,37 @@ fn updates_name_the_version_they_were_made_from() {
     let unknown =
         Change::UpdateNamespace(UpdateNamespace { namespace: Some(to_record(&namespace("9", "z"))), version: 1 });
     assert_eq!(write(&mut table, unknown), Err(Error::NamespaceNotFound("z".to_owned())));
+}
+
+#[test]
+fn settings_of_task_queues_name_the_version_they_were_made_from() {
+    let (mut table, mut all) = table(&[]);
+    let update = |name: &str, rate: f32, version| {
+        let limit = RateLimitConfig { rate_limit: Some(RateLimit { requests_per_second: rate }), metadata: None };
+        let config = TaskQueueConfig { queue_rate_limit: Some(limit), ..Default::default() };
+        let config_by_type = [(2, config)].into();
+        let task_queue = TaskQueueRecord { namespace_id: "1".into(), name: name.into(), config_by_type, version: 0 };
+        Change::UpdateTaskQueue(UpdateTaskQueue { task_queue: Some(task_queue), version })
+    };
+    assert_eq!(write(&mut table, update("q", 5.0, 0)), Ok(true));
+    assert_eq!(write(&mut table, update("q", 5.0, 0)), Ok(false));
+    assert!(matches!(write(&mut table, update("q", 6.0, 0)), Err(Error::FailedPrecondition(_))));
+    assert_eq!(write(&mut table, update("q", 6.0, 1)), Ok(true));
+    assert_eq!(write(&mut table, update("r", 7.0, 0)), Ok(true));
+    let stored = table.task_queue("1", "q").unwrap();
+    let limit = stored.config_by_type[&2].queue_rate_limit.as_ref().and_then(|limit| limit.rate_limit);
+    assert_eq!((stored.version, limit.map(|limit| limit.requests_per_second)), (2, Some(6.0)));
+    assert!(table.task_queue("1", "s").is_none());
+    // The rows are found again, and go with the rest of group 0.
+    Row::TaskQueue(task_queue::to_record(stored)).write(&mut all);
+    let kv = MemoryKv::new();
+    kv.write(all).unwrap();
+    assert_eq!(Table::load(&kv).unwrap().task_queue("1", "q"), table.task_queue("1", "q"));
+    let mut batch = Batch::default();
+    let (start, end) = super::super::key_range();
+    batch.delete_range(start, end);
+    table.apply(&batch);
+    assert_eq!(table, Table::default());
 }
 
 #[test]
