@@ -41,15 +41,25 @@ mod timer;
 mod upsert;
 mod visible;
 
+mod errand;
+mod outgoing;
+
+mod by_workflow;
+mod child;
+mod errand_request;
+mod external;
+
 pub use apply::apply;
 pub use command::{
-    ActivityTarget, CancelActivity, Command, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask,
-    FreshIds, Heartbeat, ReturnActivityTask, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
+    ActivityTarget, ByWorkflow, CancelActivity, ChildClosed, Command, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask,
+    FinishErrand, FreshIds, Heartbeat, Parent, ReturnActivityTask, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
 };
 pub use decision::{
     ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,
     WorkflowTaskRef, WorkflowTaskStarted,
 };
+pub use errand::Errand;
+pub use errand_request::{ErrandOutcome, ErrandRequest, StartChild};
 pub use reset::{Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reset};
 pub use rows::RowKey;
 pub use state::{Started, State};
@@ -103,6 +113,12 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
             step.note(Note::ResetTo { run_id });
             Reply::Empty
         }
+        Command::SignalByWorkflow(command) => by_workflow::signal(&mut step, *command)?,
+        Command::CancelByWorkflow(command) => by_workflow::request_cancel(&mut step, *command)?,
+        Command::TerminateByWorkflow(command) => by_workflow::terminate(&mut step, *command)?,
+        Command::ScheduleFirstTask => by_workflow::schedule_first_task(&mut step),
+        Command::ChildClosed(command) => child::closed(&mut step, &command)?,
+        Command::FinishErrand(command) => errand_request::finish(&mut step, *command),
     };
     Ok(close::within_limits(state, step, reply))
 }

@@ -2,6 +2,8 @@
 //! of the core hold and history makes sense. A failure prints the life as a scenario that can
 //! be put into `testdata/workflow`.
 
+#[path = "support/between.rs"]
+mod between;
 #[path = "support/history.rs"]
 mod history;
 #[path = "support/operations.rs"]
@@ -26,7 +28,7 @@ use std::time::Duration;
 
 use execution::Rejection;
 use execution::workflow::{
-    ActivityTarget, Change, Command, Decision, Note, Reply, Task, WorkflowTaskStarted, WorkflowTaskToken,
+    ActivityTarget, Change, Command, Decision, Errand, Note, Reply, Task, WorkflowTaskStarted, WorkflowTaskToken,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -149,7 +151,8 @@ impl Life {
         assert!(!is_forgotten(world), "the worker is never told of what happened");
         if let Ok(decision) = &decided {
             if before.next_event_id() > 1 && before.status() != Status::Running {
-                assert_eq!(decision.changes, [], "a closed run does not change");
+                let is_done = |change: &Change| matches!(change, Change::Note(Note::ErrandDone { .. }));
+                assert!(decision.changes.iter().all(is_done), "a closed run only does its errands");
             }
             self.acknowledged(command, decision);
             self.observe(command, decision);
@@ -218,6 +221,7 @@ impl Life {
         }
         let signal = match command {
             Command::Signal(request) | Command::SignalSkippingDelay(request) => Some(request.request_id.clone()),
+            Command::SignalByWorkflow(by) => Some(by.request.request_id.clone()),
             Command::Start(start) => start.signal.as_ref().map(|signal| signal.request_id.clone()),
             _ => None,
         };
@@ -274,6 +278,8 @@ impl Life {
             let reference = match task {
                 Task::Workflow(task) => (task.scheduled_event_id, task.stamp),
                 Task::Activity(task) => (task.scheduled_event_id, task.stamp),
+                // Not to be mixed up with what has a stamp.
+                Task::Errand(errand) => (-1 - errand.event_id(), kind_of(*errand)),
             };
             assert!(self.asked.insert(reference), "{task:?} was asked for before: a stale one would be taken for it");
         }
@@ -381,7 +387,8 @@ fn is_forgotten(world: &World) -> bool {
     };
     let first_task = world.history.iter().any(|event| event.event_type() == EventType::WorkflowTaskScheduled);
     if !first_task {
-        return world.state.deadline().is_none();
+        // A child may wait for its parent.
+        return world.state.deadline().is_none() && description_has_no_parent(world);
     }
     let seen = world.history.iter().rposition(|event| event.event_type() == EventType::WorkflowTaskCompleted);
     let news = world.history[seen.map_or(0, |position| position + 1)..].iter().any(|event| {
@@ -397,9 +404,36 @@ fn is_forgotten(world: &World) -> bool {
                 | E::ActivityTaskFailed
                 | E::ActivityTaskTimedOut
                 | E::ActivityTaskCanceled
+                | E::StartChildWorkflowExecutionFailed
+                | E::ChildWorkflowExecutionStarted
+                | E::ChildWorkflowExecutionCompleted
+                | E::ChildWorkflowExecutionFailed
+                | E::ChildWorkflowExecutionCanceled
+                | E::ChildWorkflowExecutionTimedOut
+                | E::ChildWorkflowExecutionTerminated
+                | E::ExternalWorkflowExecutionSignaled
+                | E::SignalExternalWorkflowExecutionFailed
+                | E::ExternalWorkflowExecutionCancelRequested
+                | E::RequestCancelExternalWorkflowExecutionFailed
         )
     });
     news || !description.pending_activities.iter().all(waits)
+}
+
+fn description_has_no_parent(world: &World) -> bool {
+    world.state.describe().workflow_execution_info.is_none_or(|info| info.parent_execution.is_none())
+}
+
+fn kind_of(errand: Errand) -> i64 {
+    match errand {
+        Errand::StartChild(_) => 1,
+        Errand::ScheduleChild(_) => 2,
+        Errand::CloseChild(_) => 3,
+        Errand::DropChild(_) => 4,
+        Errand::SignalExternal(_) => 5,
+        Errand::CancelExternal(_) => 6,
+        Errand::Report => 7,
+    }
 }
 
 /// Whether the last task that ended in history is this one.
@@ -422,7 +456,7 @@ fn anonymous(event: &HistoryEvent) -> HistoryEvent {
 }
 
 /// Events that the lives of one run of this test must show.
-const EVENTS: [EventType; 25] = [
+const EVENTS: [EventType; 39] = [
     EventType::WorkflowExecutionStarted,
     EventType::WorkflowExecutionCompleted,
     EventType::WorkflowExecutionFailed,
@@ -448,6 +482,20 @@ const EVENTS: [EventType; 25] = [
     EventType::TimerFired,
     EventType::TimerCanceled,
     EventType::MarkerRecorded,
+    EventType::StartChildWorkflowExecutionInitiated,
+    EventType::StartChildWorkflowExecutionFailed,
+    EventType::ChildWorkflowExecutionStarted,
+    EventType::ChildWorkflowExecutionCompleted,
+    EventType::ChildWorkflowExecutionFailed,
+    EventType::ChildWorkflowExecutionCanceled,
+    EventType::ChildWorkflowExecutionTimedOut,
+    EventType::ChildWorkflowExecutionTerminated,
+    EventType::SignalExternalWorkflowExecutionInitiated,
+    EventType::SignalExternalWorkflowExecutionFailed,
+    EventType::ExternalWorkflowExecutionSignaled,
+    EventType::RequestCancelExternalWorkflowExecutionInitiated,
+    EventType::RequestCancelExternalWorkflowExecutionFailed,
+    EventType::ExternalWorkflowExecutionCancelRequested,
 ];
 
 /// Most lives are far from every limit.
@@ -477,6 +525,8 @@ fn start() -> impl Strategy<Value = String> {
         "delay=5s",
         "signal=hello",
         "signal=hello delay=5s",
+        "child",
+        "child delay=5s retry=initial:1s,attempts:2",
     ];
     select(options.to_vec()).prop_map(|options| format!("start {}", options.replace("*/5_*_*_*_*", "\"*/5 * * * *\"")))
 }
@@ -519,7 +569,19 @@ fn step() -> impl Strategy<Value = String> {
             &["reset-activity id:a", "reset-activity all heartbeat keep-paused", "reset-activity id:b restore"],
         ),
         weighted(3, OPTION_CHANGES),
+        weighted(12, &["errand next", "errand next", "errand next", "errand next", "errand next refused"]),
+        weighted(2, &["errand start-child 5", "errand signal 6", "errand cancel 5 refused", "errand report"]),
+        (4, ended_child().boxed()),
+        weighted(3, &["schedule-first-task", "signal-by s request=e1", "signal-by s request=e2 child-only from=x"]),
+        weighted(1, &["cancel-by request=e3 event=5", "terminate-by child-only", "terminate-by from=x child-only"]),
     ])
+}
+
+/// A child, often none that there is, tells of its end.
+fn ended_child() -> impl Strategy<Value = String> {
+    let kinds = vec!["completed", "completed", "failed", "canceled", "timed-out", "terminated"];
+    let of = vec!["pending", "pending", "pending", "5"];
+    (select(of), select(kinds)).prop_map(|(of, kind)| format!("child-closed {of} {kind}"))
 }
 
 fn completion() -> impl Strategy<Value = String> {
@@ -546,7 +608,7 @@ const OPTION_CHANGES: &[&str] = &[
     "update-activity id:b restore",
 ];
 
-const COMMANDS: [&str; 23] = [
+const COMMANDS: [&str; 34] = [
     "activity id=a start-to-close=5s",
     "activity id=a start-to-close=5s retry=attempts:2,initial:1s",
     "activity id=a schedule-to-close=12s heartbeat=2s",
@@ -570,6 +632,17 @@ const COMMANDS: [&str; 23] = [
     "memo fields=k:v",
     "activity id=a",
     "timer",
+    "child id=c",
+    "child id=c",
+    "child id=c",
+    "child id=c policy=ABANDON",
+    "child id=c policy=REQUEST_CANCEL",
+    "signal-external id=x signal=s",
+    "signal-external id=x signal=s",
+    "signal-external id=wf signal=s child-only",
+    "cancel-external id=x",
+    "cancel-external id=c",
+    "child id=",
 ];
 
 const CLOSING: [&str; 5] =

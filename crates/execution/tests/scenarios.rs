@@ -2,6 +2,8 @@
 //! out. `UPDATE_EXPECT=1 cargo test -p execution --test scenarios` rewrites what comes out;
 //! read the difference before you believe it.
 
+#[path = "support/between.rs"]
+mod between;
 #[path = "support/operations.rs"]
 mod operations;
 #[path = "support/print.rs"]

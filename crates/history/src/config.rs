@@ -39,6 +39,16 @@ pub struct Config {
     /// A partition that holds tasks of the shard and was silent for this long is asked
     /// whether it still has them.
     pub partition_check: Duration,
+    /// Of the node: errands to other runs that wait in memory; more are found again by a scan.
+    pub errands_max: usize,
+    /// Errands under way at once.
+    pub errands_in_flight_max: usize,
+    /// How long one try of an errand may take.
+    pub errand_timeout: Duration,
+    /// Before the second try of an errand; doubles with each further one.
+    pub errand_retry_min: Duration,
+    /// The longest pause between two tries.
+    pub errand_retry_max: Duration,
     /// Events of one page of history, unless the caller wants fewer.
     pub history_page_events_max: usize,
     /// Bytes after which a page of history ends.
@@ -80,6 +90,11 @@ impl Default for Config {
             offer_timeout: Duration::from_secs(5),
             offer_retry: Duration::from_millis(100),
             partition_check: Duration::from_secs(5),
+            errands_max: 100_000,
+            errands_in_flight_max: 64,
+            errand_timeout: Duration::from_secs(5),
+            errand_retry_min: Duration::from_millis(50),
+            errand_retry_max: Duration::from_secs(10),
             history_page_events_max: 256,
             history_page_bytes_max: 2 << 20,
             history_long_poll: Duration::from_secs(20),
@@ -117,6 +132,7 @@ impl Config {
             cache_bytes_max: share(self.cache_bytes_max, CACHE_BYTES_MIN),
             timers_max: share(self.timers_max, TIMERS_MIN),
             dispatch_tasks_max: share(self.dispatch_tasks_max, TASKS_MIN),
+            errands_max: share(self.errands_max, TASKS_MIN),
             ..self.clone()
         }
     }
@@ -132,6 +148,8 @@ impl Config {
             ("timers_per_turn_max", self.timers_per_turn_max),
             ("dispatch_tasks_max", self.dispatch_tasks_max),
             ("offer_tasks_max", self.offer_tasks_max),
+            ("errands_max", self.errands_max),
+            ("errands_in_flight_max", self.errands_in_flight_max),
             ("history_page_events_max", self.history_page_events_max),
             ("history_page_bytes_max", self.history_page_bytes_max),
             ("deletions_per_batch_max", self.deletions_per_batch_max),
@@ -140,6 +158,9 @@ impl Config {
             ("timer_window", self.timer_window),
             ("offer_timeout", self.offer_timeout),
             ("offer_retry", self.offer_retry),
+            ("errand_timeout", self.errand_timeout),
+            ("errand_retry_min", self.errand_retry_min),
+            ("errand_retry_max", self.errand_retry_max),
             ("history_long_poll", self.history_long_poll),
         ];
         if let Some((name, _)) = counts.into_iter().find(|(_, count)| *count == 0) {

@@ -16,6 +16,7 @@
 //! rebuilt from the rows, and is, whenever the term changes.
 
 mod config;
+mod errand;
 mod error;
 mod run;
 mod service;

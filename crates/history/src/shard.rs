@@ -11,11 +11,13 @@
 mod activity;
 mod activity_operations;
 mod batch;
+mod between;
 mod cache;
 mod client;
 mod describe;
 mod dispatch;
 mod draft;
+mod errands;
 mod fused;
 mod history;
 mod input;

@@ -206,7 +206,7 @@ fn check_length(name: &str, value: &str, limits: &Limits) -> Result<(), Rejectio
     Ok(())
 }
 
-fn check_priority(priority: Option<&Priority>) -> Result<(), Rejection> {
+pub(crate) fn check_priority(priority: Option<&Priority>) -> Result<(), Rejection> {
     let Some(priority) = priority else { return Ok(()) };
     let problem = if priority.priority_key < 0 {
         "priority key can't be negative"

@@ -10,7 +10,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes};
 
 use super::stored;
-use super::{Change, Note, Soft, State, activity, attach, callback, reset, reset_point, timer, upsert};
+use super::{Change, Note, Soft, State, activity, attach, callback, outgoing, reset, reset_point, timer, upsert};
 use crate::policy::duration;
 
 /// Total: every change that `decide` ever returned can be applied.
@@ -35,6 +35,7 @@ fn apply_event(state: &mut State, event: &HistoryEvent) {
     apply_workflow_event(state, event, attributes);
     apply_task_event(state, event, attributes);
     apply_item_event(state, event, attributes);
+    outgoing::apply_event(state, event, attributes);
     apply_at_once(state, event, attributes);
 }
 
@@ -54,7 +55,7 @@ fn apply_at_once(state: &mut State, event: &HistoryEvent, attributes: &Attribute
             let at = event.event_time.as_ref().map_or(0, |time| base::Timestamp::from_proto(time).as_nanos());
             callback::attach(state, &a.attached_request_id, &a.attached_completion_callbacks, at);
         }
-        _ => {}
+        attributes => outgoing::apply_at_once(state, attributes),
     }
 }
 
@@ -196,6 +197,7 @@ fn apply_note(state: &mut State, note: &Note) {
         Note::Transition => state.core.state_transition_count += 1,
         Note::ActivityRescheduled { .. } | Note::ResetTo { .. } | Note::ResetFinished => reset::note(state, note),
         Note::DeleteRequested { time } => state.core.delete_time = *time,
+        Note::ErrandDone { errand } => outgoing::apply_done(state, *errand),
     }
 }
 
@@ -259,6 +261,7 @@ fn close(state: &mut State, event: &HistoryEvent, status: Status, new_execution_
     state.core.set_status(status);
     state.core.close_time = event.event_time.as_ref().map_or(0, |t| base::Timestamp::from_proto(t).as_nanos());
     new_execution_run_id.clone_into(&mut state.core.new_execution_run_id);
+    outgoing::apply_close(state, event);
     // A task that nobody took stays visible in the description of the closed run.
     state.started = None;
     clear_sticky(state);
@@ -284,5 +287,16 @@ fn is_transition(attributes: &Attributes) -> bool {
             | A::ActivityTaskTimedOutEventAttributes(_)
             | A::ActivityTaskCanceledEventAttributes(_)
             | A::TimerFiredEventAttributes(_)
+            | A::StartChildWorkflowExecutionFailedEventAttributes(_)
+            | A::ChildWorkflowExecutionStartedEventAttributes(_)
+            | A::ChildWorkflowExecutionCompletedEventAttributes(_)
+            | A::ChildWorkflowExecutionFailedEventAttributes(_)
+            | A::ChildWorkflowExecutionCanceledEventAttributes(_)
+            | A::ChildWorkflowExecutionTimedOutEventAttributes(_)
+            | A::ChildWorkflowExecutionTerminatedEventAttributes(_)
+            | A::ExternalWorkflowExecutionSignaledEventAttributes(_)
+            | A::SignalExternalWorkflowExecutionFailedEventAttributes(_)
+            | A::ExternalWorkflowExecutionCancelRequestedEventAttributes(_)
+            | A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(_)
     )
 }

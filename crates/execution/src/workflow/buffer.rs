@@ -29,20 +29,21 @@ pub(crate) fn flush(step: &mut Step<'_>) {
     if !step.state.is_running() {
         return;
     }
-    // The events of an activity that ended while buffered learn the id of its start.
+    // The end of an activity or a child whose start is buffered too learns the id of the start.
     let mut started = BTreeMap::new();
     for mut event in others.into_iter().chain(closing) {
-        if let Some((scheduled, started_event_id)) = event.attributes.as_mut().and_then(activity_end)
+        if let Some((scheduled, started_event_id)) = event.attributes.as_mut().and_then(end_of_item)
             && let Some(id) = started.get(&scheduled)
         {
             *started_event_id = *id;
         }
-        let activity = match &event.attributes {
+        let item = match &event.attributes {
             Some(Attributes::ActivityTaskStartedEventAttributes(start)) => Some(start.scheduled_event_id),
+            Some(Attributes::ChildWorkflowExecutionStartedEventAttributes(start)) => Some(start.initiated_event_id),
             _ => None,
         };
         let id = step.write(event);
-        if let Some(scheduled) = activity {
+        if let Some(scheduled) = item {
             started.insert(scheduled, id);
         }
     }
@@ -129,14 +130,19 @@ fn closes_an_item(event: &HistoryEvent) -> bool {
     )
 }
 
-/// The scheduled event of the activity that ends, and where the id of its start goes.
-fn activity_end(attributes: &mut Attributes) -> Option<(i64, &mut i64)> {
+/// The event that began the activity or child that ends, and where the id of its start goes.
+fn end_of_item(attributes: &mut Attributes) -> Option<(i64, &mut i64)> {
     use Attributes as A;
     match attributes {
         A::ActivityTaskCompletedEventAttributes(a) => Some((a.scheduled_event_id, &mut a.started_event_id)),
         A::ActivityTaskFailedEventAttributes(a) => Some((a.scheduled_event_id, &mut a.started_event_id)),
         A::ActivityTaskTimedOutEventAttributes(a) => Some((a.scheduled_event_id, &mut a.started_event_id)),
         A::ActivityTaskCanceledEventAttributes(a) => Some((a.scheduled_event_id, &mut a.started_event_id)),
+        A::ChildWorkflowExecutionCompletedEventAttributes(a) => Some((a.initiated_event_id, &mut a.started_event_id)),
+        A::ChildWorkflowExecutionFailedEventAttributes(a) => Some((a.initiated_event_id, &mut a.started_event_id)),
+        A::ChildWorkflowExecutionCanceledEventAttributes(a) => Some((a.initiated_event_id, &mut a.started_event_id)),
+        A::ChildWorkflowExecutionTimedOutEventAttributes(a) => Some((a.initiated_event_id, &mut a.started_event_id)),
+        A::ChildWorkflowExecutionTerminatedEventAttributes(a) => Some((a.initiated_event_id, &mut a.started_event_id)),
         _ => None,
     }
 }

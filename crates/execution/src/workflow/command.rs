@@ -2,9 +2,12 @@
 //! checked by the frontend for form; rules of the workflow are checked in `decide`.
 
 use base::{NamespaceId, RunId, Timestamp, WorkflowId};
+use temporalio_protos::temporal::api::common::v1::{WorkerVersionStamp, WorkflowExecution};
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
+use super::errand::Errand;
+use super::errand_request::ErrandOutcome;
 use super::reset::Reset;
 use crate::policy::start_policy::Attach;
 
@@ -32,6 +35,48 @@ pub struct Start {
     pub previous_run_id: Option<RunId>,
     /// Closed runs are removed this long after they closed.
     pub retention: std::time::Duration,
+    /// A child waits for its parent to ask for its first workflow task.
+    pub parent: Option<Parent>,
+}
+
+/// Whose child a run is.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Parent {
+    pub namespace_id: String,
+    pub namespace: String,
+    pub execution: WorkflowExecution,
+    pub initiated_event_id: i64,
+    /// The workflow that has no parent itself.
+    pub root: WorkflowExecution,
+    pub source_version_stamp: Option<WorkerVersionStamp>,
+}
+
+/// What a workflow asks of another one.
+#[derive(Clone, Debug)]
+pub struct ByWorkflow<R> {
+    pub source: WorkflowExecution,
+    /// The event of the source that initiated it; 0 for a parent close policy.
+    pub source_event_id: i64,
+    /// Only if the source is the parent.
+    pub child_only: bool,
+    pub request: R,
+}
+
+/// What a child that ended tells its parent.
+#[derive(Clone, Debug)]
+pub struct ChildClosed {
+    pub parent: WorkflowExecution,
+    pub initiated_event_id: i64,
+    /// The last run of the chain.
+    pub child: WorkflowExecution,
+    pub first_execution_run_id: String,
+    pub closing_event: HistoryEvent,
+}
+
+#[derive(Clone, Debug)]
+pub struct FinishErrand {
+    pub errand: Errand,
+    pub outcome: ErrandOutcome,
 }
 
 /// The parts of a workflow task token that the core checks.
@@ -158,4 +203,13 @@ pub enum Command {
     FinishReset,
     /// A reset made this run out of the one it is sent to.
     ResetTo(String),
+    SignalByWorkflow(Box<ByWorkflow<wf::SignalWorkflowExecutionRequest>>),
+    CancelByWorkflow(Box<ByWorkflow<wf::RequestCancelWorkflowExecutionRequest>>),
+    TerminateByWorkflow(Box<ByWorkflow<wf::TerminateWorkflowExecutionRequest>>),
+    /// The parent of this run knows that it exists.
+    ScheduleFirstTask,
+    /// A child of this run ended.
+    ChildClosed(Box<ChildClosed>),
+    /// What came of an errand of this run.
+    FinishErrand(Box<FinishErrand>),
 }

@@ -8,6 +8,8 @@
 //!  command not last      ─▶ the request is refused, nothing is written
 //! ```
 
+use std::collections::BTreeSet;
+
 use temporalio_protos::temporal::api::command::v1::Command;
 use temporalio_protos::temporal::api::command::v1::command::Attributes as A;
 use temporalio_protos::temporal::api::enums::v1::{CommandType, WorkflowTaskFailedCause as Cause};
@@ -17,7 +19,7 @@ use temporalio_protos::temporal::api::sdk::v1::{EventGroupMarker, UserMetadata};
 use super::command::FreshIds;
 use super::draft::draft;
 use super::step::Step;
-use super::{activity, close_command, marker, timer, upsert, workflow_task};
+use super::{activity, child, close_command, external, marker, timer, upsert, workflow_task};
 use crate::Rejection;
 
 /// One completion's way through its commands.
@@ -32,6 +34,8 @@ pub(crate) struct Turn<'step, 'limits> {
     pub(crate) cancelled_unstarted: bool,
     /// Activities that the worker wants to run itself, by scheduled event id.
     pub(crate) eager_activities: Vec<i64>,
+    /// Workflow ids of the children that this completion starts.
+    pub(crate) initiated_children: BTreeSet<String>,
     user_metadata: Option<UserMetadata>,
     event_group_markers: Vec<EventGroupMarker>,
 }
@@ -96,6 +100,7 @@ impl<'step, 'limits> Turn<'step, 'limits> {
             has_buffered,
             cancelled_unstarted: false,
             eager_activities: Vec::new(),
+            initiated_children: BTreeSet::new(),
             user_metadata: None,
             event_group_markers: Vec::new(),
         }
@@ -137,6 +142,17 @@ impl<'step, 'limits> Turn<'step, 'limits> {
             (CommandType::ModifyWorkflowProperties, Some(A::ModifyWorkflowPropertiesCommandAttributes(a))) => {
                 upsert::modify_properties(self, a)
             }
+            (CommandType::StartChildWorkflowExecution, Some(A::StartChildWorkflowExecutionCommandAttributes(a))) => {
+                child::start(self, a)
+            }
+            (
+                CommandType::SignalExternalWorkflowExecution,
+                Some(A::SignalExternalWorkflowExecutionCommandAttributes(a)),
+            ) => external::signal(self, a),
+            (
+                CommandType::RequestCancelExternalWorkflowExecution,
+                Some(A::RequestCancelExternalWorkflowExecutionCommandAttributes(a)),
+            ) => external::request_cancel(self, a),
             (kind, attributes) if is_close(kind) => close_command::execute(self, kind, attributes),
             (kind, None) => Err(not_set(kind)),
             (kind, Some(_)) => Err(not_built(kind)),

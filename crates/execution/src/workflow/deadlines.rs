@@ -45,7 +45,7 @@ impl State {
     /// may be removed.
     #[must_use]
     pub fn deadline(&self) -> Option<Timestamp> {
-        if self.is_running() { self.durable_due().map(|(time, _)| time) } else { self.delete_after() }
+        if self.is_running() { self.durable_due().map(|(time, _)| time) } else { self.removable_after() }
     }
 
     /// When `FireTimers` must be called next for soft state (a started workflow task).

@@ -11,6 +11,7 @@ use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::State;
+use super::errand::Errand;
 use super::state::Started;
 use super::stored;
 use crate::Rejection;
@@ -139,6 +140,10 @@ pub enum Note {
     DeleteRequested {
         time: u64,
     },
+    /// Something was done at another run that no event tells of.
+    ErrandDone {
+        errand: Errand,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -161,6 +166,7 @@ pub enum Soft {
 pub enum Task {
     Workflow(WorkflowTaskRef),
     Activity(ActivityTaskRef),
+    Errand(Errand),
 }
 
 #[derive(Clone, PartialEq, Debug)]

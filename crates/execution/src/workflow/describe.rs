@@ -8,11 +8,12 @@ use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflow::v1::pending_activity_info::PauseInfo;
 use temporalio_protos::temporal::api::workflow::v1::pending_activity_info::pause_info::{Manual, PausedBy};
 use temporalio_protos::temporal::api::workflow::v1::{
-    PendingActivityInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
+    PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
     WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
 };
 use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecutionResponse;
 
+use super::outgoing::Child;
 use super::state::{Activity, normal_queue, time};
 use super::{State, callback, stored};
 use crate::policy::duration;
@@ -32,6 +33,7 @@ impl State {
             }),
             workflow_execution_info: Some(self.info()),
             pending_activities: self.activities.values().map(pending_activity).collect(),
+            pending_children: self.outgoing.children.iter().map(|(id, child)| pending_child(*id, child)).collect(),
             pending_workflow_task: self.pending_task(),
             workflow_extended_info: Some(self.extended_info()),
             callbacks: callback::describe(self),
@@ -107,6 +109,16 @@ impl State {
             started_time: self.started.as_ref().map(|started| started.time.to_proto()),
             attempt: self.core.workflow_task_attempt,
         })
+    }
+}
+
+fn pending_child(initiated_id: i64, child: &Child) -> PendingChildExecutionInfo {
+    PendingChildExecutionInfo {
+        workflow_id: child.input.workflow_id.clone(),
+        run_id: child.row.started_run_id.clone(),
+        workflow_type_name: child.input.workflow_type.as_ref().map_or("", |kind| &kind.name).to_owned(),
+        initiated_id,
+        parent_close_policy: child.input.parent_close_policy,
     }
 }
 

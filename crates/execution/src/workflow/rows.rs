@@ -7,7 +7,7 @@ use prost::{DecodeError, Message};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
 use super::state::Activity;
-use super::{Change, Note, State, stored};
+use super::{Change, Note, State, outgoing, stored};
 
 /// One stored row of a run's state.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -31,6 +31,13 @@ pub enum RowKey {
     SignalRequest(String),
     /// A start request that joined.
     RequestId(String),
+    /// What changes while a child is pending, by its initiated event id; so are the next three.
+    Child(i64),
+    ChildInput(i64),
+    SignalExternal(i64),
+    CancelExternal(i64),
+    /// The closing event that the parent has to hear of.
+    Report,
     /// The callbacks that it brought.
     Callbacks(String),
 }
@@ -47,6 +54,11 @@ const TIMER: u8 = 18;
 const BUFFERED: u8 = 19;
 const SIGNAL_REQUEST: u8 = 20;
 const REQUEST_ID: u8 = 21;
+const CHILD: u8 = 100;
+const CHILD_INPUT: u8 = 101;
+const SIGNAL_EXTERNAL: u8 = 102;
+const CANCEL_EXTERNAL: u8 = 103;
+const REPORT: u8 = 104;
 const CALLBACKS: u8 = 160;
 
 impl RowKey {
@@ -65,6 +77,11 @@ impl RowKey {
             Self::Buffered(sequence) => (BUFFERED, &sequence.to_be_bytes()),
             Self::SignalRequest(id) => (SIGNAL_REQUEST, id.as_bytes()),
             Self::RequestId(id) => (REQUEST_ID, id.as_bytes()),
+            Self::Child(id) => (CHILD, &id.to_be_bytes()),
+            Self::ChildInput(id) => (CHILD_INPUT, &id.to_be_bytes()),
+            Self::SignalExternal(id) => (SIGNAL_EXTERNAL, &id.to_be_bytes()),
+            Self::CancelExternal(id) => (CANCEL_EXTERNAL, &id.to_be_bytes()),
+            Self::Report => (REPORT, &[]),
             Self::Callbacks(id) => (CALLBACKS, id.as_bytes()),
         };
         [&[tag], rest].concat()
@@ -86,6 +103,11 @@ impl RowKey {
             (TIMER, _) => number().map(Self::Timer),
             (BUFFERED, _) => rest.try_into().ok().map(|bytes| Self::Buffered(u64::from_be_bytes(bytes))),
             (SIGNAL_REQUEST, _) => std::str::from_utf8(rest).ok().map(|id| Self::SignalRequest(id.to_owned())),
+            (CHILD, _) => number().map(Self::Child),
+            (CHILD_INPUT, _) => number().map(Self::ChildInput),
+            (SIGNAL_EXTERNAL, _) => number().map(Self::SignalExternal),
+            (CANCEL_EXTERNAL, _) => number().map(Self::CancelExternal),
+            (REPORT, true) => Some(Self::Report),
             (REQUEST_ID, _) => std::str::from_utf8(rest).ok().map(|id| Self::RequestId(id.to_owned())),
             (CALLBACKS, _) => std::str::from_utf8(rest).ok().map(|id| Self::Callbacks(id.to_owned())),
             _ => None,
@@ -102,6 +124,7 @@ impl State {
                 let mut rows = vec![RowKey::Core];
                 if let Some(attributes) = &event.attributes {
                     rows_of_event(event.event_id, attributes, &mut rows);
+                    outgoing::rows_of_event(event.event_id, attributes, &mut rows);
                     rows_at_once(attributes, &mut rows);
                 }
                 // Most completed tasks add no point; the row is then left alone.
@@ -140,6 +163,11 @@ impl State {
             RowKey::RequestId(id) => {
                 stored::RequestId { event_id: *self.request_ids.get(id.as_str())? }.encode_to_vec()
             }
+            RowKey::Child(_)
+            | RowKey::ChildInput(_)
+            | RowKey::SignalExternal(_)
+            | RowKey::CancelExternal(_)
+            | RowKey::Report => self.outgoing.encode_row(key)?,
             RowKey::Callbacks(id) => self.callbacks.get(id.as_str())?.encode_to_vec(),
         };
         Some(bytes.into())
@@ -150,8 +178,8 @@ impl State {
         let mut state = Self::new();
         let mut inputs = std::collections::BTreeMap::new();
         let mut activities = Vec::new();
-        for (key, bytes) in rows {
-            let bytes = bytes.as_ref();
+        for (key, row) in rows {
+            let bytes = row.as_ref();
             match key {
                 RowKey::Core => state.core = stored::Core::decode(bytes)?,
                 RowKey::Start => state.run = Arc::new(stored::Run::decode(bytes)?),
@@ -176,6 +204,11 @@ impl State {
                 RowKey::RequestId(id) => {
                     state.request_ids.insert_mut(id.as_str().into(), stored::RequestId::decode(bytes)?.event_id);
                 }
+                RowKey::Child(_)
+                | RowKey::ChildInput(_)
+                | RowKey::SignalExternal(_)
+                | RowKey::CancelExternal(_)
+                | RowKey::Report => state.outgoing.decode_row(key, row)?,
                 RowKey::Callbacks(id) => {
                     state.callbacks.insert_mut(id.as_str().into(), Arc::new(stored::Callbacks::decode(bytes)?));
                 }
@@ -185,6 +218,7 @@ impl State {
             let input = inputs.remove(&id).unwrap_or_default();
             super::activity::put(&mut state, id, Activity { input, row: Arc::new(row) });
         }
+        outgoing::index(&mut state);
         Ok(state)
     }
 }
@@ -239,7 +273,7 @@ fn rows_at_once(attributes: &Attributes, rows: &mut Vec<RowKey>) {
             }
             return;
         }
-        _ => return,
+        attributes => return outgoing::rows_at_once(attributes, rows),
     };
     rows.extend([RowKey::Activity(closed), RowKey::ActivityInput(closed)]);
 }
@@ -267,6 +301,7 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::ResetTo { .. }
         | Note::ResetFinished
         | Note::DeleteRequested { .. } => vec![RowKey::Core],
+        Note::ErrandDone { errand } => outgoing::rows_of_done(*errand),
         Note::ActivityStarted(started) => vec![RowKey::Core, RowKey::Activity(started.scheduled_event_id)],
         Note::Transition => vec![RowKey::Core],
         Note::ActivityRetried { scheduled_event_id, .. }

@@ -7,6 +7,7 @@
 //! ```
 
 use prost::Message;
+use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{ResourceExhaustedCause, ResourceExhaustedScope};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{
@@ -41,15 +42,19 @@ pub(crate) fn signal(
     }
     validate(step, &request)?;
     let waits = step.state.in_first_task_backoff() && delay == Delay::Respected;
-    record(step, request);
+    record(step, request, None);
     if !waits {
         workflow_task::schedule(step);
     }
     Ok(Reply::Empty)
 }
 
-/// Writes the event of a signal that was let in.
-pub(crate) fn record(step: &mut Step<'_>, request: wf::SignalWorkflowExecutionRequest) {
+/// Writes the event of a signal that was let in; `source` is the workflow that sent it.
+pub(crate) fn record(
+    step: &mut Step<'_>,
+    request: wf::SignalWorkflowExecutionRequest,
+    source: Option<WorkflowExecution>,
+) {
     if !request.request_id.is_empty() {
         step.note(Note::SignalRequested { request_id: request.request_id.clone() });
     }
@@ -59,6 +64,7 @@ pub(crate) fn record(step: &mut Step<'_>, request: wf::SignalWorkflowExecutionRe
         identity: request.identity,
         header: request.header,
         request_id: request.request_id,
+        external_workflow_execution: source,
         ..WorkflowExecutionSignaledEventAttributes::default()
     });
     let mut event = draft(step.now, attributes);

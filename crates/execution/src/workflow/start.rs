@@ -17,7 +17,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::sdk::v1::UserMetadata;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
-use super::command::Start;
+use super::command::{Parent, Start};
 use super::draft::draft;
 use super::state::normal_queue;
 use super::step::Step;
@@ -33,12 +33,21 @@ pub(crate) struct Beginning {
     pub(crate) user_metadata: Option<UserMetadata>,
     pub(crate) links: Vec<Link>,
     pub(crate) signal: Option<wf::SignalWorkflowExecutionRequest>,
+    pub(crate) first_task: FirstTask,
+}
+
+/// Who schedules the first workflow task.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FirstTask {
+    Here,
+    /// The parent asks for it once it knows of the run.
+    ByParent,
 }
 
 /// `StartWorkflowExecution` and the start of `SignalWithStart`.
 pub(crate) fn start(step: &mut Step<'_>, command: Start) -> Result<Reply, Rejection> {
     assert_eq!(step.state.core.next_event_id, 1, "a run is started once");
-    let Start { namespace_id, workflow_id, run_id, namespace_name, mut request, signal, previous_run_id, retention } =
+    let Start { namespace_id, workflow_id, run_id, namespace_name, mut request, signal, previous_run_id, retention, parent } =
         command;
     normalize(step, &mut request)?;
     if let Some(signal) = &signal {
@@ -61,24 +70,42 @@ pub(crate) fn start(step: &mut Step<'_>, command: Start) -> Result<Reply, Reject
         reset_request_id: String::new(),
     };
     let (links, user_metadata) = (std::mem::take(&mut request.links), request.user_metadata.take());
-    let attributes = attributes(step, &run, request);
-    begin(step, Beginning { run, attributes, user_metadata, links, signal });
+    let first_task = if parent.is_some() { FirstTask::ByParent } else { FirstTask::Here };
+    let attributes = of_child(attributes(step, &run, request), parent);
+    begin(step, Beginning { run, attributes, user_metadata, links, signal, first_task });
     Ok(Reply::WorkflowStarted { run_id })
 }
 
 /// Writes the first events of a run.
 pub(crate) fn begin(step: &mut Step<'_>, beginning: Beginning) {
-    let Beginning { run, attributes, user_metadata, links, signal } = beginning;
+    let Beginning { run, attributes, user_metadata, links, signal, first_task } = beginning;
     step.note(Note::Created(Box::new(run)));
     let mut event = draft(step.now, Attributes::WorkflowExecutionStartedEventAttributes(attributes));
     event.user_metadata = user_metadata;
     event.links = links;
     step.write(event);
     if let Some(signal) = signal {
-        signal::record(step, signal);
+        signal::record(step, signal, None);
     }
-    if !step.state.in_first_task_backoff() {
+    if first_task == FirstTask::Here && !step.state.in_first_task_backoff() {
         workflow_task::schedule(step);
+    }
+}
+
+/// Adds whose child the run is.
+fn of_child(
+    attributes: WorkflowExecutionStartedEventAttributes,
+    parent: Option<Parent>,
+) -> WorkflowExecutionStartedEventAttributes {
+    let Some(parent) = parent else { return attributes };
+    WorkflowExecutionStartedEventAttributes {
+        parent_workflow_namespace: parent.namespace,
+        parent_workflow_namespace_id: parent.namespace_id,
+        parent_workflow_execution: Some(parent.execution),
+        parent_initiated_event_id: parent.initiated_event_id,
+        root_workflow_execution: Some(parent.root),
+        source_version_stamp: parent.source_version_stamp,
+        ..attributes
     }
 }
 

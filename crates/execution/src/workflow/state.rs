@@ -18,6 +18,7 @@ use temporalio_protos::temporal::api::workflow::v1::ResetPoints;
 
 use super::deadlines::Due;
 use super::decision::{ActivityTaskRef, Task, WorkflowTaskRef};
+use super::outgoing::Outgoing;
 use super::stored;
 use crate::policy::duration;
 
@@ -45,6 +46,8 @@ pub struct State {
     pub(crate) request_ids: RedBlackTreeMapSync<Arc<str>, i64>,
     /// What start requests that joined want to be told, by their request id.
     pub(crate) callbacks: RedBlackTreeMapSync<Arc<str>, Arc<stored::Callbacks>>,
+    /// What is under way at other runs.
+    pub(crate) outgoing: Outgoing,
     /// When timers and activities want to be woken.
     pub(crate) deadlines: RedBlackTreeSetSync<(Timestamp, Due)>,
     /// The workflow task is with a worker. Lost with the leader.
@@ -96,6 +99,7 @@ impl State {
             signal_requests: RedBlackTreeSetSync::new_sync(),
             request_ids: RedBlackTreeMapSync::new_sync(),
             callbacks: RedBlackTreeMapSync::new_sync(),
+            outgoing: Outgoing::default(),
             deadlines: RedBlackTreeSetSync::new_sync(),
             started: None,
         }
@@ -160,7 +164,8 @@ impl State {
         let workflow = self.workflow_task_ref().map(Task::Workflow);
         let offered = self.activities_offered.iter();
         let activities = offered.filter_map(|id| self.activity_task_ref(*id)).map(Task::Activity);
-        workflow.into_iter().chain(activities).collect()
+        let errands = self.outgoing.errands.iter().copied().map(Task::Errand);
+        workflow.into_iter().chain(activities).chain(errands).collect()
     }
 
     /// Whether `tasks` has any.
@@ -192,6 +197,10 @@ impl State {
     #[must_use]
     pub fn previous_started_event_id(&self) -> i64 {
         self.core.last_completed_task_started_event_id
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.core.close_time != 0
     }
 
     pub(crate) fn is_running(&self) -> bool {

@@ -2,11 +2,13 @@
 //! is decided, so that later rules see the effect of earlier ones.
 
 use base::Timestamp;
+use rpds::RedBlackTreeSetSync;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
 use super::decision::{NewRun, Task};
 use super::draft::draft;
+use super::errand::Errand;
 use super::{Change, Decision, Note, Reply, Soft, State, apply, buffer};
 use crate::Limits;
 
@@ -18,14 +20,25 @@ pub(crate) struct Step<'a> {
     changes: Vec<Change>,
     /// Activities that may have to be offered, by scheduled event id.
     offered: Vec<i64>,
+    /// What was under way at other runs.
+    errands_before: RedBlackTreeSetSync<Errand>,
     stamp_before: i64,
 }
 
 impl<'a> Step<'a> {
     pub(crate) fn new(state: &State, now: Timestamp, limits: &'a Limits) -> Self {
         let stamp_before = state.core.workflow_task_stamp;
-        let state = state.clone();
-        Self { state, now, limits, new_run: None, changes: Vec::new(), offered: Vec::new(), stamp_before }
+        let errands_before = state.outgoing.errands.clone();
+        Self {
+            state: state.clone(),
+            now,
+            limits,
+            new_run: None,
+            changes: Vec::new(),
+            offered: Vec::new(),
+            errands_before,
+            stamp_before,
+        }
     }
 
     pub(crate) fn note(&mut self, note: Note) {
@@ -79,7 +92,9 @@ impl<'a> Step<'a> {
         let scheduled = state.core.workflow_task_stamp != self.stamp_before;
         let workflow = state.workflow_task_ref().filter(|_| scheduled).map(Task::Workflow);
         let activities = self.offered.iter().filter_map(|id| state.activity_task_ref(*id)).map(Task::Activity);
-        let tasks = workflow.into_iter().chain(activities).collect();
+        let errands = state.outgoing.errands.iter().filter(|errand| !self.errands_before.contains(errand));
+        let errands = errands.copied().map(Task::Errand);
+        let tasks = workflow.into_iter().chain(activities).chain(errands).collect();
         Decision { changes: self.changes, tasks, reply, new_run: self.new_run }
     }
 

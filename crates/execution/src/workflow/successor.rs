@@ -18,7 +18,7 @@ use temporalio_protos::temporal::api::history::v1::WorkflowExecutionStartedEvent
 
 use super::close_command::lifetime;
 use super::command::FreshIds;
-use super::start::{self, Beginning};
+use super::start::{self, Beginning, FirstTask};
 use super::state::normal_queue;
 use super::step::Step;
 use super::{State, callback, stored, upsert};
@@ -166,7 +166,8 @@ fn follow(step: &mut Step<'_>, before: &State, attributes: WorkflowExecutionStar
     };
     let links = before.run.start_event.as_ref().map(|event| event.links.clone()).unwrap_or_default();
     let mut next = Step::new(&State::new(), step.now, step.limits);
-    start::begin(&mut next, Beginning { run, attributes, user_metadata: None, links, signal: None });
+    let first_task = FirstTask::Here;
+    start::begin(&mut next, Beginning { run, attributes, user_metadata: None, links, signal: None, first_task });
     step.new_run = Some(Box::new(next.into_new_run()));
 }
 

@@ -103,6 +103,7 @@ fn start() -> Command {
         signal: None,
         previous_run_id: None,
         retention: Duration::from_secs(3600),
+        parent: None,
     }))
 }
 

@@ -26,6 +26,10 @@ struct Checker {
     activities: BTreeMap<i64, Activity>,
     /// When each pending timer may fire.
     timers: BTreeMap<i64, Timestamp>,
+    /// Children that did not end, by initiated event id, with the event of their start.
+    children: BTreeMap<i64, Option<i64>>,
+    /// Signals and cancel requests on their way.
+    external: BTreeSet<i64>,
     closed: bool,
     begun: Timestamp,
     heartbeats_max: Duration,
@@ -137,8 +141,60 @@ impl Checker {
             A::ActivityTaskTimedOutEventAttributes(a) => self.activity_timed_out(event, a),
             A::ActivityTaskCanceledEventAttributes(a) => self.activity_ended(a.scheduled_event_id, a.started_event_id),
             A::ActivityTaskCancelRequestedEventAttributes(a) => self.commanded(a.workflow_task_completed_event_id),
+            attributes => self.between(event, attributes),
+        }
+    }
+
+    /// Children, signals and cancel requests of other workflows.
+    fn between(&mut self, event: &HistoryEvent, attributes: &A) {
+        match attributes {
+            A::StartChildWorkflowExecutionInitiatedEventAttributes(a) => {
+                self.commanded(a.workflow_task_completed_event_id);
+                self.children.insert(event.event_id, None);
+            }
+            A::StartChildWorkflowExecutionFailedEventAttributes(a) => self.child_ended(a.initiated_event_id, 0),
+            A::ChildWorkflowExecutionStartedEventAttributes(a) => {
+                let started = self.children.get_mut(&a.initiated_event_id).expect("a child was initiated");
+                assert_eq!(started.replace(event.event_id), None, "a child starts once");
+            }
+            A::ChildWorkflowExecutionCompletedEventAttributes(a) => {
+                self.child_ended(a.initiated_event_id, a.started_event_id);
+            }
+            A::ChildWorkflowExecutionFailedEventAttributes(a) => {
+                self.child_ended(a.initiated_event_id, a.started_event_id);
+            }
+            A::ChildWorkflowExecutionCanceledEventAttributes(a) => {
+                self.child_ended(a.initiated_event_id, a.started_event_id);
+            }
+            A::ChildWorkflowExecutionTimedOutEventAttributes(a) => {
+                self.child_ended(a.initiated_event_id, a.started_event_id);
+            }
+            A::ChildWorkflowExecutionTerminatedEventAttributes(a) => {
+                self.child_ended(a.initiated_event_id, a.started_event_id);
+            }
+            A::SignalExternalWorkflowExecutionInitiatedEventAttributes(a) => {
+                self.commanded(a.workflow_task_completed_event_id);
+                self.external.insert(event.event_id);
+            }
+            A::RequestCancelExternalWorkflowExecutionInitiatedEventAttributes(a) => {
+                self.commanded(a.workflow_task_completed_event_id);
+                self.external.insert(event.event_id);
+            }
+            A::ExternalWorkflowExecutionSignaledEventAttributes(a) => self.arrived(a.initiated_event_id),
+            A::SignalExternalWorkflowExecutionFailedEventAttributes(a) => self.arrived(a.initiated_event_id),
+            A::ExternalWorkflowExecutionCancelRequestedEventAttributes(a) => self.arrived(a.initiated_event_id),
+            A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => self.arrived(a.initiated_event_id),
             _ => {}
         }
+    }
+
+    fn child_ended(&mut self, initiated: i64, started: i64) {
+        let known = self.children.remove(&initiated).expect("a pending child ends, once");
+        assert_eq!(known.unwrap_or(0), started, "a child's end names its start");
+    }
+
+    fn arrived(&mut self, initiated: i64) {
+        assert!(self.external.remove(&initiated), "what was sent has one outcome");
     }
 
     fn task_ended(&mut self, scheduled: i64, started: i64) {

@@ -18,6 +18,7 @@ use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, Canc
 use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
+use super::between;
 use super::script::{Call, duration};
 
 pub(crate) fn payloads(text: &str) -> Payloads {
@@ -52,7 +53,7 @@ pub(crate) fn retry_policy(text: &str) -> RetryPolicy {
     policy
 }
 
-fn named<Fields: FromIterator<(String, Payload)>>(text: &str) -> Fields {
+pub(crate) fn named<Fields: FromIterator<(String, Payload)>>(text: &str) -> Fields {
     let pairs = text.split(',').filter_map(|pair| pair.split_once(':'));
     pairs.map(|(key, value)| (key.to_owned(), payload(value))).collect()
 }
@@ -303,11 +304,7 @@ fn closing(call: &Call) -> (CommandType, Option<Attributes>) {
             ),
         ),
         "unknown" => return (CommandType::Unspecified, None),
-        "child" => (
-            CommandType::StartChildWorkflowExecution,
-            Attributes::StartChildWorkflowExecutionCommandAttributes(Default::default()),
-        ),
-        verb => panic!("unknown workflow command {verb}"),
+        _ => between::workflow_command(call).unwrap_or_else(|| panic!("unknown workflow command {}", call.verb)),
     };
     (kind, Some(attributes))
 }
@@ -340,6 +337,10 @@ pub(crate) fn limit(limits: &mut Limits, call: &Call) {
         history_events_suggest_continue_as_new: call
             .number("history_events_suggest_continue_as_new")
             .unwrap_or(given.history_events_suggest_continue_as_new),
+        pending_children_max: call.number("pending_children_max").unwrap_or(given.pending_children_max),
+        pending_signals_max: call.number("pending_signals_max").unwrap_or(given.pending_signals_max),
+        pending_cancels_max: call.number("pending_cancels_max").unwrap_or(given.pending_cancels_max),
+        memo_bytes_max: call.number("memo_bytes_max").unwrap_or(given.memo_bytes_max),
         pending_activities_max: call.number("pending_activities_max").unwrap_or(given.pending_activities_max),
         request_ids_max: call.number("request_ids_max").unwrap_or(given.request_ids_max),
         callbacks_max: call.number("callbacks_max").unwrap_or(given.callbacks_max),

@@ -15,6 +15,7 @@ use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
+use super::between;
 use super::operations;
 use super::print;
 use super::requests::{self, payloads};
@@ -75,6 +76,7 @@ impl Runner {
                 self.tasks()
             }
             "tasks" => self.tasks(),
+            "requests" => between::requests(&self.world.state),
             "tail" => lines(self.world.state.unwritten_tail().iter().map(|event| self.event(event))),
             "history" => lines(self.world.history.iter().map(|event| self.event(event))),
             "reset" => self.reset(call),
@@ -222,7 +224,7 @@ impl Runner {
             "fire" => Command::FireTimers(self.fresh()),
             "clear-sticky" => Command::ClearSticky,
             "delete" => Command::Delete,
-            verb => panic!("unknown command {verb}"),
+            verb => between::command(call, &self.world.state).unwrap_or_else(|| panic!("unknown command {verb}")),
         }
     }
 
@@ -242,6 +244,7 @@ impl Runner {
             }),
             previous_run_id: call.get("previous").map(RunId::from),
             retention: RETENTION,
+            parent: between::parent(call),
         }
     }
 
@@ -249,7 +252,7 @@ impl Runner {
     fn poll(&mut self, call: &Call) -> StartWorkflowTask {
         let pending = self.world.state.tasks().into_iter().find_map(|task| match task {
             Task::Workflow(task) => Some(task),
-            Task::Activity(_) => None,
+            Task::Activity(_) | Task::Errand(_) => None,
         });
         let request_id = self.request_id(call);
         let (queue, normal) = match &pending {
@@ -276,7 +279,7 @@ impl Runner {
     fn poll_activity(&mut self, call: &Call) -> StartActivityTask {
         let pending = self.world.state.tasks().into_iter().find_map(|task| match task {
             Task::Activity(task) => Some(task),
-            Task::Workflow(_) => None,
+            Task::Workflow(_) | Task::Errand(_) => None,
         });
         let from_id = call.words.iter().find(|word| *word != "quiet").map(|id| self.scheduled_event_id(id));
         let pending = self
@@ -399,6 +402,7 @@ impl Runner {
                 let value = value.as_deref().map(|value| String::from_utf8_lossy(&value.data).into_owned());
                 format!("note SearchAttribute {name}={}", value.unwrap_or_default())
             }
+            Note::ErrandDone { errand } => format!("note ErrandDone {errand:?}"),
             note => format!("note {}", variant(&format!("{note:?}"))),
         }
     }
@@ -507,6 +511,7 @@ fn task(task: &Task) -> String {
         Task::Activity(task) => {
             format!("task activity #{} on {} stamp={}", task.scheduled_event_id, task.task_queue, task.stamp)
         }
+        Task::Errand(errand) => format!("task {errand:?}"),
     }
 }
 

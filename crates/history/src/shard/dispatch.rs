@@ -418,6 +418,7 @@ pub(super) fn describe(run: &RunKey, task: &Task) -> (QueueKey, TaskRef) {
         Task::Activity(task) => {
             (TaskKind::Activity, &task.task_queue, None, task.scheduled_event_id, task.stamp, task.scheduled_time)
         }
+        Task::Errand(errand) => unreachable!("{errand:?} does not go to a worker"),
     };
     let queue = QueueKey {
         namespace_id: run.workflow.namespace_id.clone(),

@@ -23,7 +23,7 @@ impl Leader {
         for task in std::mem::take(&mut draft.tasks) {
             let delivery = match &task {
                 Task::Activity(reference) => self.fuse(draft, reference, &task)?,
-                Task::Workflow(_) => None,
+                Task::Workflow(_) | Task::Errand(_) => None,
             };
             match delivery {
                 Some(delivery) => deliveries.push(delivery),

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use api::Error;
 use base::{Term, Timestamp};
 use consensus::{Fence, Proposal, ProposeError, Proposed, Role};
-use execution::workflow::FreshIds;
+use execution::workflow::{FreshIds, Task};
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use storage::KvError;
@@ -26,6 +26,7 @@ use super::Context;
 use super::batch::{AfterCommit, Building, InFlight, Pending, Proof};
 use super::cache::Cache;
 use super::dispatch::Dispatch;
+use super::errands::{Errands, Origin};
 use super::input::{Answer, Input, ReplyTo};
 use super::limits::NamespaceLimits;
 use super::query::BufferedQuery;
@@ -98,6 +99,7 @@ pub(super) struct Leader {
     pub(super) cache: Cache,
     pub(super) timers: Timers,
     pub(super) dispatch: Dispatch,
+    pub(super) errands: Errands,
     // Ordered, so that callers are woken in one order when a term ends.
     pub(super) queries: BTreeMap<RunKey, Vec<BufferedQuery>>,
     pub(super) waiters: BTreeMap<RunKey, Vec<oneshot::Sender<()>>>,
@@ -137,6 +139,7 @@ impl Leader {
             cache: Cache::new(config.cache_runs_max, config.cache_bytes_max),
             timers: Timers::new(context.cells, config.timer_window, config.timers_max),
             dispatch: Dispatch::new(),
+            errands: Errands::default(),
             queries: BTreeMap::new(),
             waiters: BTreeMap::new(),
             limits: NamespaceLimits::new(config.limits.clone()),
@@ -222,6 +225,11 @@ impl Leader {
                 Some(offered) = self.dispatch.offers.next(), if !self.dispatch.offers.is_empty() => {
                     self.dispatch.on_offered(offered, &self.context);
                 }
+                Some(tried) = self.errands.tries.next(), if !self.errands.tries.is_empty() => {
+                    if let Err(stop) = self.on_errand_tried(tried) {
+                        return stop;
+                    }
+                }
                 Ok(()) = members.changed() => {
                     self.dispatch.forget_accepted();
                     self.pending_scan = Some(CellScan::new(self.context.cells));
@@ -252,6 +260,7 @@ impl Leader {
             has_more |= self.timers.scan_slice(&*self.context.kv, now)?;
             has_more |= self.scan_pending()?;
             has_more |= self.fire_due()?;
+            self.send_errands()?;
             has_more |= self.reclaim()?;
         }
         self.propose();
@@ -261,7 +270,9 @@ impl Leader {
             self.dispatch.forget_accepted();
             self.pending_scan = Some(CellScan::new(self.context.cells));
         }
-        if self.dispatch.take_overflow(self.context.config.dispatch_tasks_max) && self.pending_scan.is_none() {
+        let overflowed = self.dispatch.take_overflow(self.context.config.dispatch_tasks_max)
+            | self.errands.take_overflow(self.context.config.errands_max);
+        if overflowed && self.pending_scan.is_none() {
             self.pending_scan = Some(CellScan::new(self.context.cells));
         }
         self.cache.evict(self.applied_seq);
@@ -341,7 +352,7 @@ impl Leader {
         let AfterCommit { replies, tasks, changed, deliveries, queries } = after;
         self.ready.extend(replies);
         for (run, task) in tasks {
-            self.dispatch.push(&run, &task, self.context.config.dispatch_tasks_max);
+            self.push_task(&run, &task, Origin::Decided);
         }
         for run in changed {
             // Dropping the other end wakes the reader.
@@ -353,6 +364,14 @@ impl Leader {
         for (query, outcome) in queries {
             // The asking task may have given up.
             let _ = query.send(outcome);
+        }
+    }
+
+    fn push_task(&mut self, run: &RunKey, task: &Task, origin: Origin) {
+        let config = &self.context.config;
+        match task {
+            Task::Errand(errand) => self.errands.push(run, *errand, origin, config.errands_max),
+            task => self.dispatch.push(run, task, config.dispatch_tasks_max),
         }
     }
 
@@ -414,9 +433,16 @@ impl Leader {
                 Ok(false) | Err(Fault::Caller(_)) => continue,
                 Err(Fault::Stop(stop)) => return Err(stop),
             }
-            // A task that is not committed may be among them: its start waits for the commit.
+            // A task that is not committed may be among them: its start waits for the commit. An
+            // errand would not.
+            let last_seq = self.cache.get(&run).map_or(0, |entry| entry.last_seq);
             for task in self.state(&run).tasks() {
-                self.dispatch.push(&run, &task, self.context.config.dispatch_tasks_max);
+                match task {
+                    Task::Errand(_) if last_seq > self.committed_seq => {
+                        self.after(last_seq).tasks.push((run.clone(), task));
+                    }
+                    task => self.push_task(&run, &task, Origin::Found),
+                }
             }
         }
         if is_done {
@@ -432,7 +458,8 @@ impl Leader {
         }
         let now = self.context.clock.now();
         let timer = Instant::now() + self.timers.next_wake().since(now).min(SLEEP_MAX);
-        self.dispatch.next_retry().map_or(timer, |retry| retry.min(timer))
+        let retries = [self.dispatch.next_retry(), self.errands.next_retry()];
+        retries.into_iter().flatten().fold(timer, Instant::min)
     }
 
     /// Nothing of this term is worth anything now.

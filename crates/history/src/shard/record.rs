@@ -111,7 +111,7 @@ impl Leader {
         let Some(entry) = self.cache.get(run) else { return };
         let Some(state) = &entry.state else { return };
         let (armed, soft_armed) = (entry.armed, entry.soft_armed);
-        let wanted = [state.deadline(), state.delete_after()].into_iter().flatten().min();
+        let wanted = state.deadline();
         let soft_wanted = state.soft_deadline();
         let is_closed = state.delete_after().is_some();
         if soft_wanted != soft_armed {
@@ -180,5 +180,5 @@ impl Leader {
 /// Whether a new leader would have to dispatch something for the run.
 pub(super) fn is_pending(state: &State) -> bool {
     let is_open = state.delete_after().is_none();
-    is_open && (state.pending_workflow_task().is_some() || state.has_tasks())
+    state.has_errands() || is_open && (state.pending_workflow_task().is_some() || state.has_tasks())
 }

@@ -61,6 +61,13 @@ impl Leader {
             Request::UpdateOptions(request) => self.update_options(&caller, request),
             Request::Pause(request) => self.pause(&caller, request),
             Request::Unpause(request) => self.unpause(&caller, request),
+            Request::StartChild(request) => self.start_child(&caller, request),
+            Request::ScheduleFirstTask(request) => self.schedule_first_task(&caller, request),
+            Request::SignalByWorkflow(request) => self.signal_by_workflow(&caller, request),
+            Request::CancelByWorkflow(request) => self.cancel_by_workflow(&caller, request),
+            Request::TerminateByWorkflow(request) => self.terminate_by_workflow(&caller, request),
+            Request::DropChild(request) => self.drop_child(&caller, &request),
+            Request::ChildClosed(request) => self.child_closed(&caller, request),
         }
     }
 }

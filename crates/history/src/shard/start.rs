@@ -1,7 +1,7 @@
 //! Starting a run, or joining, replacing or refusing one that has the id already.
 
 use execution::policy::start_policy::{CurrentRun, StartDecision, decide_signal_with_start, decide_start, superseded};
-use execution::workflow::{Command, Reply, Start, StartWorkflowTask, Task};
+use execution::workflow::{Command, Parent, Reply, Start, StartWorkflowTask, Task};
 use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
 use temporalio_protos::temporal::api::enums::v1::{EventType, WorkflowExecutionStatus};
 use temporalio_protos::temporal::api::workflowservice::v1::{
@@ -18,9 +18,11 @@ use crate::run::{RunKey, WorkflowKey};
 use crate::wire;
 
 /// What a request wants to begin.
-struct Begin {
-    request: StartWorkflowExecutionRequest,
-    signal: Option<SignalWorkflowExecutionRequest>,
+pub(super) struct Begin {
+    pub(super) request: StartWorkflowExecutionRequest,
+    pub(super) signal: Option<SignalWorkflowExecutionRequest>,
+    /// Of a child.
+    pub(super) parent: Option<Parent>,
 }
 
 /// Recorded together or not at all.
@@ -41,9 +43,13 @@ impl Leader {
                 }
                 self.existing(caller, &workflow, &run_id, false)
             }
-            StartDecision::CreateNew => self.begin_and_answer(caller, &workflow, current, None, request),
+            StartDecision::CreateNew => {
+                let begin = Begin { request, signal: None, parent: None };
+                self.begin_and_answer(caller, &workflow, current, None, begin)
+            }
             StartDecision::TerminateThenCreate { run_id } => {
-                self.begin_and_answer(caller, &workflow, current, Some(run_id), request)
+                let begin = Begin { request, signal: None, parent: None };
+                self.begin_and_answer(caller, &workflow, current, Some(run_id), begin)
             }
         }
     }
@@ -86,21 +92,22 @@ impl Leader {
         request: SignalWithStartWorkflowExecutionRequest,
     ) -> Result<String, Fault> {
         let signal = Some(signal_of(&request));
-        let begin = Begin { request: start_of(request), signal };
+        let begin = Begin { request: start_of(request), signal, parent: None };
         let begun = self.begin_run(caller, workflow, current, replaced, begin)?;
         let run_id = begun.draft.run.run_id.as_str().to_owned();
         self.record_begun(begun);
         Ok(run_id)
     }
 
-    fn begin_and_answer(
+    pub(super) fn begin_and_answer(
         &mut self,
         caller: &Caller,
         workflow: &WorkflowKey,
         current: Option<CurrentRun>,
         replaced: Option<String>,
-        request: StartWorkflowExecutionRequest,
+        begin: Begin,
     ) -> Result<Answer, Fault> {
+        let request = &begin.request;
         let eager = request.request_eager_execution.then(|| PollWorkflowTaskQueueRequest {
             namespace: request.namespace.clone(),
             task_queue: request.task_queue.clone(),
@@ -109,7 +116,6 @@ impl Leader {
             ..PollWorkflowTaskQueueRequest::default()
         });
         let request_id = request.request_id.clone();
-        let begin = Begin { request, signal: None };
         let mut begun = self.begin_run(caller, workflow, current, replaced, begin)?;
         let draft = &mut begun.draft;
         let mut task = None;
@@ -173,6 +179,7 @@ impl Leader {
             signal: begin.signal,
             previous_run_id: current.map(|run| run.run_id.into()),
             retention: namespace.retention,
+            parent: begin.parent,
         };
         let mut draft = Draft::new(workflow.run(run_id.as_str()), execution::workflow::State::new());
         self.step(&mut draft, Command::Start(Box::new(start)))?;
@@ -194,7 +201,7 @@ impl Leader {
         self.record(begun.draft);
     }
 
-    fn existing(
+    pub(super) fn existing(
         &mut self,
         caller: &Caller,
         workflow: &WorkflowKey,
@@ -214,7 +221,7 @@ impl Leader {
     }
 
     /// What the start policy wants to know of the latest run.
-    fn current_run(&mut self, workflow: &WorkflowKey) -> Result<Option<CurrentRun>, Fault> {
+    pub(super) fn current_run(&mut self, workflow: &WorkflowKey) -> Result<Option<CurrentRun>, Fault> {
         let Some(run_id) = self.current_run_id(workflow)? else { return Ok(None) };
         let run = workflow.run(&run_id);
         if !self.load(&run)? {

@@ -44,7 +44,7 @@ impl Leader {
             });
             let state = self.state(run);
             let deadlines = [state.deadline(), state.soft_deadline()];
-            if state.delete_after().is_some_and(|at| at <= now) {
+            if state.removable_after().is_some_and(|at| at <= now) {
                 self.delete_run(run)?;
             } else if deadlines.into_iter().flatten().any(|at| at <= now) {
                 self.fire_timers(run, now)?;

@@ -1,0 +1,185 @@
+//! Child workflows, as their parent sees them.
+//!
+//! ```text
+//!  none ──StartChild──▶ initiated ──it exists──▶ started ──it ended──▶ none
+//!                          │                        └ completed, failed, cancelled, timed out, terminated
+//!                          └──refused──▶ none
+//! ```
+//! The child is created without a workflow task; the parent asks for the first one once its
+//! own history knows of the child. What has to be sent is in `errand`.
+
+mod start;
+
+pub(crate) use start::start;
+
+use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
+use temporalio_protos::temporal::api::enums::v1::StartChildWorkflowExecutionFailedCause as Cause;
+use temporalio_protos::temporal::api::history::v1::history_event::Attributes as A;
+use temporalio_protos::temporal::api::history::v1::{
+    ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes,
+    ChildWorkflowExecutionFailedEventAttributes, ChildWorkflowExecutionStartedEventAttributes,
+    ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes,
+    StartChildWorkflowExecutionFailedEventAttributes,
+};
+
+use super::command::ChildClosed;
+use super::draft::draft;
+use super::outgoing::Child;
+use super::step::Step;
+use super::{Reply, close, workflow_task};
+use crate::Rejection;
+
+/// Why a child is terminated by its parent close policy.
+pub(crate) const PARENT_CLOSED: &str = "by parent close policy";
+
+/// The child exists.
+pub(crate) fn started(step: &mut Step<'_>, initiated_event_id: i64, run_id: &str) {
+    write_started(step, initiated_event_id, run_id);
+    workflow_task::schedule(step);
+}
+
+fn write_started(step: &mut Step<'_>, initiated_event_id: i64, run_id: &str) {
+    let input = pending(step, initiated_event_id).input;
+    let attributes = ChildWorkflowExecutionStartedEventAttributes {
+        namespace: input.namespace.clone(),
+        namespace_id: input.namespace_id.clone(),
+        initiated_event_id,
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: input.workflow_id.clone(),
+            run_id: run_id.to_owned(),
+        }),
+        workflow_type: input.workflow_type.clone(),
+        header: input.header.clone(),
+    };
+    step.happened(draft(step.now, A::ChildWorkflowExecutionStartedEventAttributes(attributes)));
+}
+
+/// The child was not started.
+pub(crate) fn refused(step: &mut Step<'_>, initiated_event_id: i64, cause: Cause) {
+    let input = pending(step, initiated_event_id).input;
+    let attributes = StartChildWorkflowExecutionFailedEventAttributes {
+        namespace: input.namespace.clone(),
+        namespace_id: input.namespace_id.clone(),
+        workflow_id: input.workflow_id.clone(),
+        workflow_type: input.workflow_type.clone(),
+        cause: cause.into(),
+        control: input.control.clone(),
+        initiated_event_id,
+        workflow_task_completed_event_id: 0,
+    };
+    step.happened(draft(step.now, A::StartChildWorkflowExecutionFailedEventAttributes(attributes)));
+    workflow_task::schedule(step);
+}
+
+/// A child tells how it, or the chain of runs that it began, ended.
+pub(crate) fn closed(step: &mut Step<'_>, command: &ChildClosed) -> Result<Reply, Rejection> {
+    if !step.state.is_running() {
+        return Err(close::completed());
+    }
+    let unknown = || Rejection::NotFound("Pending child execution not found.".into());
+    let id = command.initiated_event_id;
+    let child = step.state.outgoing.children.get(&id).cloned().ok_or_else(unknown)?;
+    let first = &command.first_execution_run_id;
+    let is_same = child.input.workflow_id == command.child.workflow_id;
+    if !is_same || (!child.row.started_run_id.is_empty() && child.row.started_run_id != *first) {
+        return Err(unknown());
+    }
+    if child.row.started_run_id.is_empty() {
+        // The answer that told of its start is still under way.
+        write_started(step, id, first);
+    }
+    let started_event_id = pending(step, id).row.started_event_id;
+    let Some(attributes) = closing(command, &child, started_event_id) else {
+        return Err(Rejection::InvalidArgument("a child reports an end that is none".into()));
+    };
+    step.happened(draft(step.now, attributes));
+    workflow_task::schedule(step);
+    Ok(Reply::Empty)
+}
+
+/// The event that tells of the child's closing event. A started event id of 0 is filled in
+/// when the start, which is buffered, is written.
+fn closing(command: &ChildClosed, child: &Child, started_event_id: i64) -> Option<A> {
+    let (namespace, namespace_id) = (child.input.namespace.clone(), child.input.namespace_id.clone());
+    let workflow_execution = Some(command.child.clone());
+    let name = child.input.workflow_type.as_ref().map_or("", |kind| &kind.name).to_owned();
+    let workflow_type = Some(WorkflowType { name });
+    let initiated_event_id = command.initiated_event_id;
+    let attributes = match command.closing_event.attributes.clone()? {
+        A::WorkflowExecutionCompletedEventAttributes(a) => {
+            A::ChildWorkflowExecutionCompletedEventAttributes(ChildWorkflowExecutionCompletedEventAttributes {
+                result: a.result,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        A::WorkflowExecutionFailedEventAttributes(a) => {
+            A::ChildWorkflowExecutionFailedEventAttributes(ChildWorkflowExecutionFailedEventAttributes {
+                failure: a.failure,
+                retry_state: a.retry_state,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        A::WorkflowExecutionCanceledEventAttributes(a) => {
+            A::ChildWorkflowExecutionCanceledEventAttributes(ChildWorkflowExecutionCanceledEventAttributes {
+                details: a.details,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        A::WorkflowExecutionTimedOutEventAttributes(a) => {
+            A::ChildWorkflowExecutionTimedOutEventAttributes(ChildWorkflowExecutionTimedOutEventAttributes {
+                retry_state: a.retry_state,
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        A::WorkflowExecutionTerminatedEventAttributes(_) => {
+            A::ChildWorkflowExecutionTerminatedEventAttributes(ChildWorkflowExecutionTerminatedEventAttributes {
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        }
+        _ => return None,
+    };
+    Some(attributes)
+}
+
+/// The same for every try of the same request, and with no other.
+///
+/// Run ids are UUIDs, and so is this: the run's with the event's id mixed into its node part.
+pub(crate) fn request_id(run_id: &str, initiated_event_id: i64) -> String {
+    let node = run_id.rsplit_once('-').and_then(|(_, node)| u64::from_str_radix(node, 16).ok());
+    match node {
+        Some(node) if run_id.len() == 36 => {
+            let mixed = node ^ initiated_event_id.unsigned_abs();
+            format!("{}{mixed:012x}", &run_id[..24])
+        }
+        _ => format!("{run_id}:{initiated_event_id}"),
+    }
+}
+
+fn pending(step: &Step<'_>, initiated_event_id: i64) -> Child {
+    step.state.outgoing.children.get(&initiated_event_id).expect("callers saw the child").clone()
+}
