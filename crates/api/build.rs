@@ -35,6 +35,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".temporal.api", "::temporalio_protos::temporal::api")
         .extern_path(".google.protobuf", "::prost_types")
         .bytes(["."])
+        // A request is as large as the largest kind of request.
+        .boxed(".perpetuo.internal.v1.StartChild.request")
+        .boxed(".perpetuo.internal.v1.ChildClosed.closing_event")
         .compile_fds(compiler.file_descriptor_set())?;
     Ok(())
 }

@@ -43,7 +43,7 @@ pub const TABLE: &[Row] = &[
         "Signals and option updates are reapplied; updates and events of children are not. No post-reset operations.",
     ),
     ("DeleteWorkflowExecution", State::Complete, ""),
-    ("DescribeWorkflowExecution", State::Partial, "Nothing of children, Nexus operations and callbacks."),
+    ("DescribeWorkflowExecution", State::Partial, "Nothing of Nexus operations and callbacks."),
     ("GetWorkflowExecutionHistory", State::Partial, "No archived histories."),
     ("GetWorkflowExecutionHistoryReverse", State::Complete, ""),
     ("QueryWorkflow", State::Complete, ""),
@@ -52,8 +52,8 @@ pub const TABLE: &[Row] = &[
     (
         "RespondWorkflowTaskCompleted",
         State::Partial,
-        "Commands for activities, timers, markers, memo, search attributes, and for completing, failing, cancelling \
-         and continuing as new; none for children, other workflows and Nexus. No updates.",
+        "All commands but those of Nexus and updates. Children, signals and cancel requests stay within the \
+         namespace. Custom search attributes are stored without being registered.",
     ),
     ("RespondWorkflowTaskFailed", State::Complete, ""),
     ("PollActivityTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),

@@ -36,7 +36,7 @@ pub(crate) fn wire(namespace_id: &str, request: ErrandRequest, repeated: bool) -
             };
             let id = request.workflow_id.clone();
             let message = StartChild {
-                request: Some(request),
+                request: Some(Box::new(request)),
                 parent: Some(source),
                 root: Some(parent.root),
                 source_version_stamp: parent.source_version_stamp,
@@ -79,7 +79,7 @@ pub(crate) fn wire(namespace_id: &str, request: ErrandRequest, repeated: bool) -
                 initiated_event_id,
                 child: Some(child),
                 first_execution_run_id,
-                closing_event: Some(closing_event),
+                closing_event: Some(Box::new(closing_event)),
             };
             (id, Request::ChildClosed(message))
         }

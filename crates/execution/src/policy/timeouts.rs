@@ -44,7 +44,9 @@ pub fn normalize_activity(
     retry::validate(policy)?;
     check_length("activityId", &command.activity_id, limits)?;
     check_length("activityType", activity_type, limits)?;
-    check_priority(command.priority.as_ref())?;
+    if let Some(problem) = priority_problem(command.priority.as_ref()) {
+        return Err(invalid(format!("invalid priorities: {problem}")));
+    }
     let activity = format!("ActivityId={} ActivityType={activity_type}", command.activity_id);
     normalize_activity_timeouts(command, run_timeout, &activity)
 }
@@ -206,18 +208,18 @@ fn check_length(name: &str, value: &str, limits: &Limits) -> Result<(), Rejectio
     Ok(())
 }
 
-pub(crate) fn check_priority(priority: Option<&Priority>) -> Result<(), Rejection> {
-    let Some(priority) = priority else { return Ok(()) };
-    let problem = if priority.priority_key < 0 {
-        "priority key can't be negative"
+/// What is wrong with a priority, if anything.
+pub(crate) fn priority_problem(priority: Option<&Priority>) -> Option<&'static str> {
+    let priority = priority?;
+    if priority.priority_key < 0 {
+        Some("priority key can't be negative")
     } else if priority.fairness_key.len() > FAIRNESS_KEY_BYTES_MAX {
-        "fairness key length exceeds limit"
+        Some("fairness key length exceeds limit")
     } else if priority.fairness_weight < 0.0 {
-        "must be greater than zero"
+        Some("must be greater than zero")
     } else {
-        return Ok(());
-    };
-    Err(invalid(format!("invalid priorities: {problem}")))
+        None
+    }
 }
 
 fn invalid(message: impl Into<String>) -> Rejection {

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::input::{Answer, QueryOutcome, ReplyTo};
 use crate::run::RunKey;
 use api::Error;
-use execution::workflow::Task;
+use execution::workflow::{Errand, Task};
 
 /// An answer that waits for something to be committed or proved.
 pub(super) struct Pending {
@@ -39,6 +39,8 @@ pub(super) struct Delivery {
 pub(super) struct AfterCommit {
     pub(super) replies: Vec<Pending>,
     pub(super) tasks: Vec<(RunKey, Task)>,
+    /// Errands that a scan found in a run that was just written.
+    pub(super) found: Vec<(RunKey, Errand)>,
     /// Runs with new events.
     pub(super) changed: Vec<RunKey>,
     pub(super) deliveries: Vec<Delivery>,

@@ -10,6 +10,7 @@ use api::internal::{
 };
 use execution::policy::start_policy::{CurrentRun, StartDecision, decide_start};
 use execution::workflow::{ByWorkflow, Command, Parent};
+use temporalio_protos::temporal::api::command::v1::{Command as WorkflowCommand, command};
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::workflowservice::v1::TerminateWorkflowExecutionRequest;
 
@@ -27,7 +28,7 @@ const EARLIER_RUNS_MAX: usize = 16;
 impl Leader {
     pub(super) fn start_child(&mut self, caller: &Caller, request: StartChild) -> Result<Answer, Fault> {
         let StartChild { request, parent, root, source_version_stamp } = request;
-        let (request, source) = (request.unwrap_or_default(), parent.unwrap_or_default());
+        let (request, source) = (*request.unwrap_or_default(), parent.unwrap_or_default());
         let workflow = caller.workflow(&request.workflow_id);
         let current = self.current_run(&workflow)?;
         if let Some(first) = self.started_before(&workflow, current.as_ref(), &request.request_id)? {
@@ -131,10 +132,28 @@ impl Leader {
             initiated_event_id,
             child: child.unwrap_or_default(),
             first_execution_run_id,
-            closing_event: closing_event.unwrap_or_default(),
+            closing_event: *closing_event.unwrap_or_default(),
         };
         self.command(&run, Command::ChildClosed(Box::new(closed)))?;
         Ok(done())
+    }
+
+    /// A command that names a namespace which does not exist fails the whole request.
+    #[expect(deprecated, reason = "old workers still send it")]
+    pub(super) fn check_namespaces(&self, commands: &[WorkflowCommand]) -> Result<(), Error> {
+        use command::Attributes as A;
+        for command in commands {
+            let namespace = match &command.attributes {
+                Some(A::StartChildWorkflowExecutionCommandAttributes(a)) => &a.namespace,
+                Some(A::SignalExternalWorkflowExecutionCommandAttributes(a)) => &a.namespace,
+                Some(A::RequestCancelExternalWorkflowExecutionCommandAttributes(a)) => &a.namespace,
+                _ => continue,
+            };
+            if !namespace.is_empty() && self.context.namespaces.by_name(namespace).is_none() {
+                return Err(Error::NamespaceNotFound(namespace.clone()));
+            }
+        }
+        Ok(())
     }
 
     fn target(&mut self, caller: &Caller, execution: Option<WorkflowExecution>) -> Result<RunKey, Fault> {

@@ -349,10 +349,13 @@ impl Leader {
 
     /// The effects of what is committed now.
     fn act(&mut self, after: AfterCommit) {
-        let AfterCommit { replies, tasks, changed, deliveries, queries } = after;
+        let AfterCommit { replies, tasks, found, changed, deliveries, queries } = after;
         self.ready.extend(replies);
         for (run, task) in tasks {
             self.push_task(&run, &task, Origin::Decided);
+        }
+        for (run, errand) in found {
+            self.push_task(&run, &Task::Errand(errand), Origin::Found);
         }
         for run in changed {
             // Dropping the other end wakes the reader.
@@ -438,8 +441,8 @@ impl Leader {
             let last_seq = self.cache.get(&run).map_or(0, |entry| entry.last_seq);
             for task in self.state(&run).tasks() {
                 match task {
-                    Task::Errand(_) if last_seq > self.committed_seq => {
-                        self.after(last_seq).tasks.push((run.clone(), task));
+                    Task::Errand(errand) if last_seq > self.committed_seq => {
+                        self.after(last_seq).found.push((run.clone(), errand));
                     }
                     task => self.push_task(&run, &task, Origin::Found),
                 }

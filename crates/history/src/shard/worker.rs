@@ -50,6 +50,7 @@ impl Leader {
         let RespondWorkflowTaskCompleted { token, request } = request;
         let (token, request) = (token.unwrap_or_default(), request.unwrap_or_default());
         let (run, core_token) = self.held_task(&token)?;
+        self.check_namespaces(&request.commands)?;
         let mut draft = self.draft(&run)?;
         let fresh = self.fresh_ids();
         let query_results = request.query_results.clone();

@@ -13,6 +13,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use tokio::runtime::Runtime;
 
+use crate::children;
 use crate::client::{Client, QUEUE, complete_workflow, execution, types};
 use crate::matching::FakeMatching;
 use crate::world::{Life, World};
@@ -119,6 +120,31 @@ fn nothing_acknowledged_is_lost_or_doubled_when_the_leader_dies() {
             let expected: Vec<String> = (0..SIGNALS).map(|number| number.to_string()).collect();
             assert_eq!(signals(&events), expected, "each once and in order");
         }
+    });
+    drop(dying);
+    for (runtime, life) in nodes {
+        drop(life);
+        runtime.shutdown_background();
+    }
+}
+
+#[test]
+fn children_and_signals_happen_once_when_the_leader_dies() {
+    let matching = Arc::new(FakeMatching::default());
+    let mut nodes = start_nodes(&matching);
+    nodes.sort_by_key(|(_, life)| life.leads());
+    let (dying_runtime, dying) = nodes.pop().unwrap();
+    let (runtime, life) = &nodes[0];
+    let client = &life.client;
+    runtime.block_on(async {
+        children::begin(client).await;
+        let death = async {
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            dying_runtime.shutdown_background();
+        };
+        let all = async { tokio::join!(children::drive(client), death) };
+        tokio::time::timeout(Duration::from_secs(60), all).await.expect("everything ends on two nodes");
+        children::check_all(client).await;
     });
     drop(dying);
     for (runtime, life) in nodes {

@@ -6,6 +6,7 @@ mod client;
 mod matching;
 mod world;
 
+mod children;
 mod crash;
 mod dispatch;
 mod failover;

@@ -7,6 +7,7 @@ use temporalio_protos::temporal::api::enums::v1::{
 };
 use temporalio_protos::temporal::api::history::v1::StartChildWorkflowExecutionInitiatedEventAttributes;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 
 use crate::policy::{cron, duration, retry, timeouts};
 use crate::workflow::commands::{Fail, Turn};
@@ -102,20 +103,27 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut Command) -> Result<(), String> {
     }
     cron::validate(&command.cron_schedule, turn.step.now)
         .map_err(|error| format!("invalid CronSchedule on {NAME}: {error}. {whose}"))?;
-    timeouts::check_priority(command.priority.as_ref()).map_err(|error| error.to_string())?;
+    if let Some(problem) = timeouts::priority_problem(command.priority.as_ref()) {
+        return Err(problem.to_owned());
+    }
     let parent_queue = turn.step.state.normal_queue();
     let queue = command.task_queue.get_or_insert_default();
     if queue.name.is_empty() {
         parent_queue.clone_into(&mut queue.name);
     }
     timeouts::normalize_queue(Some(queue), parent_queue, limits)
-        .map_err(|error| format!("invalid TaskQueue on {NAME}: {error}. {whose} TaskQueue={}", queue.name))?;
+        .map_err(|error| format!("invalid TaskQueue on {NAME}: {error}. {whose} TaskQueue={}", printed(queue)))?;
     let execution = duration::value(command.workflow_execution_timeout.as_ref());
     let run = timeouts::run_timeout(duration::value(command.workflow_run_timeout.as_ref()), execution);
     let task = timeouts::task_timeout(duration::value(command.workflow_task_timeout.as_ref()), run, limits);
     command.workflow_run_timeout = Some(duration::proto(run));
     command.workflow_task_timeout = Some(duration::proto(task));
     Ok(())
+}
+
+/// A queue as the incumbent prints it.
+fn printed(queue: &TaskQueue) -> String {
+    format!("name:{:?} kind:{}", queue.name, queue.kind().as_str_name())
 }
 
 fn check_size(turn: &Turn<'_, '_>, command: &Command) -> Result<(), Fail> {
