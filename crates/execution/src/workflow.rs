@@ -51,8 +51,9 @@ mod external;
 
 pub use apply::apply;
 pub use command::{
-    ActivityTarget, ByWorkflow, CancelActivity, ChildClosed, Command, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask,
-    FinishErrand, FreshIds, Heartbeat, Parent, ReturnActivityTask, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
+    ActivityTarget, ByWorkflow, CancelActivity, ChildClosed, Command, CompleteActivity, CompleteWorkflowTask,
+    FailActivity, FailWorkflowTask, FinishErrand, FreshIds, Heartbeat, Parent, ReturnActivityTask, Start,
+    StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
 };
 pub use decision::{
     ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,

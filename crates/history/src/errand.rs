@@ -3,16 +3,16 @@
 use api::Error;
 use api::internal::history_request::Request;
 use api::internal::{
-    CancelByWorkflow, ChildClosed, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow, Source,
-    StartChild, TerminateByWorkflow,
+    CancelByWorkflow, ChildClosed, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow, Source, StartChild,
+    TerminateByWorkflow,
 };
 use base::cell_of;
 use execution::workflow::{ByWorkflow, Errand, ErrandOutcome, ErrandRequest};
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{
-    CancelExternalWorkflowExecutionFailedCause as CancelCause, SignalExternalWorkflowExecutionFailedCause as SignalCause,
-    StartChildWorkflowExecutionFailedCause as ChildCause,
+    CancelExternalWorkflowExecutionFailedCause as CancelCause,
+    SignalExternalWorkflowExecutionFailedCause as SignalCause, StartChildWorkflowExecutionFailedCause as ChildCause,
 };
 use temporalio_protos::temporal::api::workflowservice::v1::StartWorkflowExecutionResponse;
 
@@ -91,12 +91,8 @@ pub(crate) fn wire(namespace_id: &str, request: ErrandRequest, repeated: bool) -
 /// A workflow that means itself does not find what it means.
 pub(crate) fn to_itself(errand: Errand) -> ErrandOutcome {
     match errand {
-        Errand::SignalExternal(_) => {
-            ErrandOutcome::SignalRefused(SignalCause::ExternalWorkflowExecutionNotFound)
-        }
-        Errand::CancelExternal(_) => {
-            ErrandOutcome::CancelRefused(CancelCause::ExternalWorkflowExecutionNotFound)
-        }
+        Errand::SignalExternal(_) => ErrandOutcome::SignalRefused(SignalCause::ExternalWorkflowExecutionNotFound),
+        Errand::CancelExternal(_) => ErrandOutcome::CancelRefused(CancelCause::ExternalWorkflowExecutionNotFound),
         errand => unreachable!("{errand:?} goes to itself"),
     }
 }

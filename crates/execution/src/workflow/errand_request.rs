@@ -1,6 +1,6 @@
 //! What is asked of other runs to get an errand done, and what came of it.
 
-use temporalio_protos::temporal::api::common::v1::{Priority, WorkflowExecution, WorkerVersionStamp};
+use temporalio_protos::temporal::api::common::v1::{Priority, WorkerVersionStamp, WorkflowExecution};
 use temporalio_protos::temporal::api::enums::v1::{
     CancelExternalWorkflowExecutionFailedCause, ParentClosePolicy, SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause, WorkflowIdConflictPolicy,
@@ -127,8 +127,7 @@ impl State {
 
     /// The child is meant whatever run of its chain is the current one.
     fn close_child(&self, child: &Child) -> ErrandRequest {
-        let execution =
-            Some(WorkflowExecution { workflow_id: child.input.workflow_id.clone(), run_id: String::new() });
+        let execution = Some(WorkflowExecution { workflow_id: child.input.workflow_id.clone(), run_id: String::new() });
         let namespace = self.run.namespace_name.clone();
         let first_execution_run_id = child.row.started_run_id.clone();
         let identity = SERVER_IDENTITY.to_owned();

@@ -13,15 +13,15 @@ use temporalio_protos::temporal::api::command::v1::{
 };
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{
-    CancelExternalWorkflowExecutionFailedCause as CancelCause, SignalExternalWorkflowExecutionFailedCause as SignalCause,
-    WorkflowTaskFailedCause as Cause,
+    CancelExternalWorkflowExecutionFailedCause as CancelCause,
+    SignalExternalWorkflowExecutionFailedCause as SignalCause, WorkflowTaskFailedCause as Cause,
 };
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes as A;
 use temporalio_protos::temporal::api::history::v1::{
     ExternalWorkflowExecutionCancelRequestedEventAttributes, ExternalWorkflowExecutionSignaledEventAttributes,
     RequestCancelExternalWorkflowExecutionFailedEventAttributes,
-    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes, SignalExternalWorkflowExecutionFailedEventAttributes,
-    SignalExternalWorkflowExecutionInitiatedEventAttributes,
+    RequestCancelExternalWorkflowExecutionInitiatedEventAttributes,
+    SignalExternalWorkflowExecutionFailedEventAttributes, SignalExternalWorkflowExecutionInitiatedEventAttributes,
 };
 
 use super::commands::{Fail, Turn};

@@ -47,8 +47,17 @@ pub(crate) enum FirstTask {
 /// `StartWorkflowExecution` and the start of `SignalWithStart`.
 pub(crate) fn start(step: &mut Step<'_>, command: Start) -> Result<Reply, Rejection> {
     assert_eq!(step.state.core.next_event_id, 1, "a run is started once");
-    let Start { namespace_id, workflow_id, run_id, namespace_name, mut request, signal, previous_run_id, retention, parent } =
-        command;
+    let Start {
+        namespace_id,
+        workflow_id,
+        run_id,
+        namespace_name,
+        mut request,
+        signal,
+        previous_run_id,
+        retention,
+        parent,
+    } = command;
     normalize(step, &mut request)?;
     if let Some(signal) = &signal {
         signal::validate(step, signal)?;

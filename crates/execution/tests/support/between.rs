@@ -137,12 +137,10 @@ fn child_closed(call: &Call, state: &State) -> ChildClosed {
     let id: i64 = call.words[0].parse().ok().or_else(pending).unwrap_or(0);
     let first_execution_run_id = call.text_or("first", &format!("child-run-{id}"));
     let attributes = match call.words[1].as_str() {
-        "completed" => {
-            A::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
-                result: call.get("result").map(payloads),
-                ..Default::default()
-            })
-        }
+        "completed" => A::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
+            result: call.get("result").map(payloads),
+            ..Default::default()
+        }),
         "failed" => A::WorkflowExecutionFailedEventAttributes(WorkflowExecutionFailedEventAttributes {
             failure: Some(Failure { message: "no luck".into(), ..Failure::default() }),
             retry_state: RetryState::RetryPolicyNotSet.into(),
@@ -182,8 +180,7 @@ pub(crate) fn workflow_command(call: &Call) -> Option<(CommandType, Attributes)>
             Attributes::SignalExternalWorkflowExecutionCommandAttributes(
                 command::SignalExternalWorkflowExecutionCommandAttributes {
                     namespace: call.text("namespace"),
-                    execution: (!call.has("no-execution"))
-                        .then(|| execution(&call.text("id"), &call.text("run"))),
+                    execution: (!call.has("no-execution")).then(|| execution(&call.text("id"), &call.text("run"))),
                     signal_name: call.text("signal"),
                     input: call.get("input").map(payloads),
                     control: call.text("control"),

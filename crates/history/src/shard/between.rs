@@ -5,8 +5,8 @@
 
 use api::Error;
 use api::internal::{
-    CancelByWorkflow, ChildClosed, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow, Source,
-    StartChild, TerminateByWorkflow,
+    CancelByWorkflow, ChildClosed, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow, Source, StartChild,
+    TerminateByWorkflow,
 };
 use execution::policy::start_policy::{CurrentRun, StartDecision, decide_start};
 use execution::workflow::{ByWorkflow, Command, Parent};

@@ -126,8 +126,7 @@ impl Errands {
             Place::Waiting => {}
         }
         if let Some(errand) = entry.next {
-            let entry =
-                Entry { errand, place: Place::Waiting, tries: 0, repeated: entry.repeated, next: None };
+            let entry = Entry { errand, place: Place::Waiting, tries: 0, repeated: entry.repeated, next: None };
             self.entries.insert(lane.clone(), entry);
             self.waiting.push_back(lane);
         }

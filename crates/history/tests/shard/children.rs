@@ -129,10 +129,7 @@ fn children_follow_their_parent_by_its_policy() {
             start_child("left", ParentClosePolicy::Abandon),
         ];
         client.complete(&task, commands).await.unwrap();
-        until(async || {
-            count(&client.events_of_run("parent", "").await, E::ChildWorkflowExecutionStarted) == 3
-        })
-        .await;
+        until(async || count(&client.events_of_run("parent", "").await, E::ChildWorkflowExecutionStarted) == 3).await;
         client.terminate("parent").await.unwrap();
         let last = async |id: &str| client.history(id).await.last().copied();
         until(async || last("ended").await == Some(E::WorkflowExecutionTerminated)).await;
@@ -191,7 +188,8 @@ fn decide(task: &wf::PollWorkflowTaskQueueResponse) -> Vec<Command> {
 }
 
 fn signals(events: &[HistoryEvent]) -> Vec<&str> {
-    let name = |event: &'_ HistoryEvent| matches!(event.attributes, Some(A::WorkflowExecutionSignaledEventAttributes(_)));
+    let name =
+        |event: &'_ HistoryEvent| matches!(event.attributes, Some(A::WorkflowExecutionSignaledEventAttributes(_)));
     events.iter().filter(|event| name(event)).map(|_| "signal").collect()
 }
 

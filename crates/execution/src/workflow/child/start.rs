@@ -71,7 +71,9 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut Command) -> Result<(), String> {
     let (id, namespace) = (command.workflow_id.clone(), command.namespace.clone());
     let kind = command.workflow_type.as_ref().map_or("", |kind| &kind.name).to_owned();
     if id.is_empty() {
-        return Err(format!("Required field WorkflowId is not set on {NAME}. WorkflowType={kind} Namespace={namespace}"));
+        return Err(format!(
+            "Required field WorkflowId is not set on {NAME}. WorkflowType={kind} Namespace={namespace}"
+        ));
     }
     if kind.is_empty() {
         return Err(format!("Required field WorkflowType is not set on {NAME}. WorkflowId={id} Namespace={namespace}"));
