@@ -1,5 +1,7 @@
 //! What runs ask of each other, from a scenario's words.
 
+#![allow(deprecated, reason = "old workers still send the fields that the protocol calls deprecated")]
+
 use execution::workflow::{
     ByWorkflow, ChildClosed, Command, Errand, ErrandOutcome, ErrandRequest, FinishErrand, Parent, State, Task,
 };
