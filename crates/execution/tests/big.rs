@@ -71,6 +71,7 @@ impl Run {
             signal: None,
             previous_run_id: None,
             retention: std::time::Duration::from_secs(60),
+            parent: None,
         })));
         run
     }

@@ -429,6 +429,7 @@ pub(super) fn describe(run: &RunKey, task: &Task) -> (QueueKey, TaskRef) {
     let priority = match task {
         Task::Workflow(task) => &task.priority,
         Task::Activity(task) => &task.priority,
+        Task::Errand(_) => &None,
     };
     let priority = priority.clone().unwrap_or_default();
     let reference = TaskRef {
