@@ -210,6 +210,7 @@ impl Life {
             self.asked.insert(match task {
                 Task::Workflow(task) => (task.scheduled_event_id, task.stamp),
                 Task::Activity(task) => (task.scheduled_event_id, task.stamp),
+                Task::Errand(errand) => (-1 - errand.event_id(), kind_of(errand)),
             });
         }
     }
