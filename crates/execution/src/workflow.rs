@@ -36,6 +36,7 @@ mod predefined;
 mod reset;
 mod reset_point;
 mod signal;
+mod size;
 mod successor;
 mod timer;
 mod upsert;
@@ -76,6 +77,7 @@ mod tests;
 
 /// What `command` does to the run: nothing but the returned decision.
 pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) -> Result<Decision, Rejection> {
+    let completes_task = matches!(command, Command::CompleteWorkflowTask(_));
     let mut step = Step::new(state, now, limits);
     buffer::recover(&mut step);
     let reply = match command {
@@ -121,5 +123,5 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
         Command::ChildClosed(command) => child::closed(&mut step, &command)?,
         Command::FinishErrand(command) => errand_request::finish(&mut step, *command),
     };
-    Ok(close::within_limits(state, step, reply))
+    Ok(close::within_limits(state, step, completes_task, reply))
 }

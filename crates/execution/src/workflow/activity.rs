@@ -29,6 +29,7 @@ pub(crate) use worker::{cancel, complete, fail, give_back, heartbeat, merged_pri
 use std::sync::Arc;
 
 use base::Timestamp;
+use prost::Message as _;
 use temporalio_protos::temporal::api::common::v1::WorkerVersionStamp;
 use temporalio_protos::temporal::api::enums::v1::RetryState;
 use temporalio_protos::temporal::api::failure::v1::Failure;
@@ -68,6 +69,7 @@ pub(crate) fn put(state: &mut State, scheduled_event_id: i64, activity: Activity
     } else {
         state.activities_offered.remove_mut(&scheduled_event_id);
     }
+    state.item_added(activity.row.encoded_len());
     state.activities.insert_mut(scheduled_event_id, activity);
 }
 
@@ -75,6 +77,7 @@ pub(crate) fn put(state: &mut State, scheduled_event_id: i64, activity: Activity
 pub(crate) fn update(state: &mut State, scheduled_event_id: i64, change: impl FnOnce(&mut stored::Activity)) {
     let Some(mut activity) = state.activities.get(&scheduled_event_id).cloned() else { return };
     forget_deadlines(state, scheduled_event_id, &activity);
+    state.item_removed(activity.row.encoded_len());
     change(Arc::make_mut(&mut activity.row));
     put(state, scheduled_event_id, activity);
 }
@@ -82,6 +85,7 @@ pub(crate) fn update(state: &mut State, scheduled_event_id: i64, change: impl Fn
 pub(crate) fn remove(state: &mut State, scheduled_event_id: i64) {
     let Some(activity) = state.activities.get(&scheduled_event_id).cloned() else { return };
     forget_deadlines(state, scheduled_event_id, &activity);
+    state.item_removed(activity.row.encoded_len());
     state.activity_ids.remove_mut(activity.input.activity_id.as_str());
     state.activities.remove_mut(&scheduled_event_id);
     state.activities_offered.remove_mut(&scheduled_event_id);

@@ -152,6 +152,7 @@ fn apply_note(state: &mut State, note: &Note) {
     match note {
         Note::Created(run) => state.run = Arc::new((**run).clone()),
         Note::Buffered { sequence, event } => {
+            state.item_added(event.encoded_len());
             state.buffered.insert_mut(*sequence, Arc::new((**event).clone()));
             state.core.next_buffered = sequence + 1;
             if let Some(attributes) = &event.attributes {
@@ -159,14 +160,19 @@ fn apply_note(state: &mut State, note: &Note) {
             }
         }
         Note::Unbuffered { sequence } => {
-            state.buffered.remove_mut(sequence);
+            remove_buffered(state, *sequence);
         }
         Note::Flushed { first, next } => {
             for sequence in *first..*next {
-                state.buffered.remove_mut(&sequence);
+                remove_buffered(state, sequence);
             }
         }
-        Note::SignalRequested { request_id } => state.signal_requests.insert_mut(request_id.as_str().into()),
+        Note::SignalRequested { request_id } => {
+            if !state.signal_requests.contains(request_id.as_str()) {
+                state.item_added(request_id.len());
+                state.signal_requests.insert_mut(request_id.as_str().into());
+            }
+        }
         Note::SearchAttribute { name, value } => upsert::search_attribute(state, name, value.as_deref()),
         Note::TransientTaskScheduled(task) => schedule_task(state, *task),
         Note::TaskHeartbeat { original_scheduled_time } => {
@@ -199,6 +205,12 @@ fn apply_note(state: &mut State, note: &Note) {
         Note::DeleteRequested { time } => state.core.delete_time = *time,
         Note::ErrandDone { errand } => outgoing::apply_done(state, *errand),
     }
+}
+
+fn remove_buffered(state: &mut State, sequence: u64) {
+    let bytes = state.buffered.get(&sequence).map_or(0, |event| event.encoded_len());
+    state.item_removed(bytes);
+    state.buffered.remove_mut(&sequence);
 }
 
 fn task_scheduled(state: &mut State, event: &HistoryEvent, attributes: &WorkflowTaskScheduledEventAttributes) {

@@ -11,6 +11,7 @@
 
 use std::time::Duration;
 
+use temporalio_protos::temporal::api::common::v1::{Payload, Payloads};
 use temporalio_protos::temporal::api::enums::v1::{RetryState, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{
@@ -22,11 +23,13 @@ use super::command::FreshIds;
 use super::draft::draft;
 use super::step::Step;
 use super::successor::{self, Successor};
-use super::{Decision, Note, Reply, State, workflow_task};
+use super::{Decision, Note, Reply, State, size, workflow_task};
 use crate::Rejection;
 use crate::policy::failure;
 
 pub(crate) const HISTORY_SIZE_EXCEEDS_LIMIT: &str = "Workflow history size exceeds limit.";
+const STATE_SIZE_EXCEEDS_LIMIT: &str = "Workflow mutable state size exceeds limit.";
+const TRANSACTION_SIZE_EXCEEDS_LIMIT: &str = "Transaction size exceeds limit.";
 pub(crate) const HISTORY_COUNT_EXCEEDS_LIMIT: &str = "Workflow history count exceeds limit.";
 
 const DELETED: &str = "Delete workflow execution";
@@ -85,9 +88,13 @@ pub(crate) fn terminate_by_server(step: &mut Step<'_>, reason: String) {
 }
 
 pub(crate) fn write_terminated(step: &mut Step<'_>, reason: String) {
+    write_terminated_with(step, reason, None);
+}
+
+fn write_terminated_with(step: &mut Step<'_>, reason: String, details: Option<Payloads>) {
     step.event(Attributes::WorkflowExecutionTerminatedEventAttributes(WorkflowExecutionTerminatedEventAttributes {
         reason,
-        details: None,
+        details,
         identity: workflow_task::SERVER_IDENTITY.to_owned(),
     }));
 }
@@ -117,22 +124,46 @@ pub(crate) fn time_out(step: &mut Step<'_>, fresh: &FreshIds) {
     }
 }
 
-/// The decision, unless it would make the history larger than allowed: then the run is
+/// The decision, unless it would make the run larger than allowed: then the run is
 /// terminated instead and the caller learns why.
-pub(crate) fn within_limits(before: &State, step: Step<'_>, reply: Reply) -> Decision {
+pub(crate) fn within_limits(before: &State, step: Step<'_>, completes_task: bool, reply: Reply) -> Decision {
     let core = &step.state.core;
+    let written = core.history_size_bytes - before.core.history_size_bytes;
     let reason = if !step.state.is_running() {
         None
     } else if core.history_size_bytes > step.limits.history_size_bytes_max as u64 {
         Some(HISTORY_SIZE_EXCEEDS_LIMIT)
     } else if core.next_event_id - 1 > step.limits.history_events_max {
         Some(HISTORY_COUNT_EXCEEDS_LIMIT)
+    } else if size::state_bytes(&step.state) > step.limits.state_bytes_max {
+        Some(STATE_SIZE_EXCEEDS_LIMIT)
     } else {
         None
     };
-    let Some(reason) = reason else { return step.finish(reply) };
+    if let Some(reason) = reason {
+        return terminated(before, &step, reason, reason.to_owned(), None);
+    }
+    // Only a worker sends so much at once: other requests are bounded by the size of a blob.
+    let limit = step.limits.transaction_bytes_max;
+    if completes_task && written > limit as u64 {
+        let message = format!("transaction size of {written} bytes exceeds limit of {limit} bytes");
+        let details = Payloads { payloads: vec![json_string(&message)] };
+        return terminated(before, &step, TRANSACTION_SIZE_EXCEEDS_LIMIT, message, Some(details));
+    }
+    step.finish(reply)
+}
+
+/// Instead of what the step did, the run ends.
+fn terminated(before: &State, step: &Step<'_>, reason: &str, message: String, details: Option<Payloads>) -> Decision {
     let mut step = Step::new(before, step.now, step.limits);
     super::buffer::recover(&mut step);
-    terminate_by_server(&mut step, reason.to_owned());
-    step.finish(Reply::Refused(Rejection::InvalidArgument(reason.to_owned())))
+    workflow_task::fail_by_server(&mut step, WorkflowTaskFailedCause::ForceCloseCommand);
+    write_terminated_with(&mut step, reason.to_owned(), details);
+    step.finish(Reply::Refused(Rejection::InvalidArgument(message)))
+}
+
+fn json_string(text: &str) -> Payload {
+    let mut payload = Payload { data: format!("\"{text}\"").into_bytes(), ..Payload::default() };
+    payload.metadata.insert("encoding".to_owned(), b"json/plain".to_vec());
+    payload
 }

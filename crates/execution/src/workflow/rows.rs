@@ -219,6 +219,7 @@ impl State {
             super::activity::put(&mut state, id, Activity { input, row: Arc::new(row) });
         }
         outgoing::index(&mut state);
+        state.items_bytes = super::size::items_bytes(&state);
         Ok(state)
     }
 }

@@ -40,6 +40,8 @@ pub struct State {
     /// By the id of the started event.
     pub(crate) timers: RedBlackTreeMapSync<i64, Arc<stored::Timer>>,
     pub(crate) timer_ids: RedBlackTreeMapSync<Arc<str>, i64>,
+    /// See `size`.
+    pub(crate) items_bytes: usize,
     pub(crate) buffered: RedBlackTreeMapSync<u64, Arc<HistoryEvent>>,
     pub(crate) signal_requests: RedBlackTreeSetSync<Arc<str>>,
     /// The start requests that joined, and the event that tells of each; 0 while it is buffered.
@@ -95,6 +97,7 @@ impl State {
             activities_offered: RedBlackTreeSetSync::new_sync(),
             timers: RedBlackTreeMapSync::new_sync(),
             timer_ids: RedBlackTreeMapSync::new_sync(),
+            items_bytes: 0,
             buffered: RedBlackTreeMapSync::new_sync(),
             signal_requests: RedBlackTreeSetSync::new_sync(),
             request_ids: RedBlackTreeMapSync::new_sync(),

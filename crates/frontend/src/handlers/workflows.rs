@@ -7,7 +7,6 @@ use api::Error;
 use api::internal::history_request::Request;
 use bytes::Bytes;
 use cluster::Namespace;
-use prost::Message as _;
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::HistoryEventFilterType;
 use temporalio_protos::temporal::api::workflowservice::v1::{
@@ -77,7 +76,6 @@ pub(super) async fn terminate(
 ) -> Result<Bytes, Error> {
     let workflow_id = workflow_id(request.workflow_execution.as_ref())?;
     validate::links(request.links.iter(), call.limits())?;
-    validate::blob(request.details.as_ref().map_or(0, |details| details.encoded_len()), call.limits().blob_bytes_max)?;
     if request.reason.is_empty() {
         TERMINATE_REASON_DEFAULT.clone_into(&mut request.reason);
     }

@@ -15,7 +15,6 @@ const CUT_DEPTH_MAX: usize = 20;
 pub(crate) fn server_failure(message: &str) -> Failure {
     Failure {
         message: message.to_owned(),
-        source: "Server".to_owned(),
         failure_info: Some(FailureInfo::ServerFailureInfo(ServerFailureInfo { non_retryable: true })),
         ..Failure::default()
     }

@@ -2,6 +2,7 @@
 
 use api::Error;
 use execution::workflow::Command;
+use temporalio_protos::temporal::api::enums::v1::EventType;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, PauseWorkflowExecutionRequest,
     RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest,
@@ -13,14 +14,17 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 use super::input::Answer;
 use super::leader::{Fault, Leader};
 use super::requests::{Caller, named};
+use super::start::link_to_request;
 use crate::run::RunKey;
 
 impl Leader {
     pub(super) fn signal(&mut self, caller: &Caller, request: SignalWorkflowExecutionRequest) -> Result<Answer, Fault> {
         let execution = named(request.workflow_execution.clone())?;
         let run = self.resolve(&caller.workflow(&execution.workflow_id), &execution.run_id)?;
+        let signaled = EventType::WorkflowExecutionSignaled;
+        let link = link_to_request(&caller.namespace, &run, request.request_id.clone(), signaled);
         self.command(&run, Command::Signal(Box::new(request)))?;
-        Ok(Answer::message(&SignalWorkflowExecutionResponse::default()))
+        Ok(Answer::message(&SignalWorkflowExecutionResponse { link: Some(link) }))
     }
 
     pub(super) fn request_cancel(

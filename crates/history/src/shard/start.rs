@@ -36,12 +36,17 @@ impl Leader {
         let workflow = caller.workflow(&request.workflow_id);
         let current = self.current_run(&workflow)?;
         match decide_start(current.as_ref(), &request).map_err(rejected)? {
-            StartDecision::ReturnExisting { run_id, started } => self.existing(caller, &workflow, &run_id, started),
+            StartDecision::ReturnExisting { run_id, started } => {
+                // A request that created no run was attached to this one.
+                let attached = Some(request.request_id).filter(|_| !started);
+                self.existing(caller, &workflow, &run_id, started, attached)
+            }
             StartDecision::UseExisting { run_id, attach } => {
+                let attached = attach.as_ref().map(|attach| attach.request_id.clone()).filter(|id| !id.is_empty());
                 if let Some(attach) = attach {
                     self.command(&workflow.run(&run_id), Command::Attach(Box::new(attach)))?;
                 }
-                self.existing(caller, &workflow, &run_id, false)
+                self.existing(caller, &workflow, &run_id, false, attached)
             }
             StartDecision::CreateNew => {
                 let begin = Begin { request, signal: None, parent: None };
@@ -61,6 +66,7 @@ impl Leader {
     ) -> Result<Answer, Fault> {
         let workflow = caller.workflow(&request.workflow_id);
         let current = self.current_run(&workflow)?;
+        let request_id = request.request_id.clone();
         let (run_id, started) = match decide_signal_with_start(current.as_ref(), &request).map_err(rejected)? {
             StartDecision::ReturnExisting { run_id, started } => (run_id, started),
             StartDecision::UseExisting { run_id, .. } => {
@@ -75,11 +81,13 @@ impl Leader {
             }
         };
         let first_execution_run_id = self.first_execution_run_id(&workflow, &run_id)?;
+        let signaled = EventType::WorkflowExecutionSignaled;
+        let signal_link = Some(link_to_request(&caller.namespace, &workflow.run(&run_id), request_id, signaled));
         Ok(Answer::message(&SignalWithStartWorkflowExecutionResponse {
             run_id,
             started,
             first_execution_run_id,
-            ..SignalWithStartWorkflowExecutionResponse::default()
+            signal_link,
         }))
     }
 
@@ -207,15 +215,22 @@ impl Leader {
         workflow: &WorkflowKey,
         run_id: &str,
         started: bool,
+        attached: Option<String>,
     ) -> Result<Answer, Fault> {
         let run = self.resolve(workflow, run_id)?;
         let state = self.state(&run);
+        let link = match attached {
+            Some(request_id) => {
+                link_to_request(&caller.namespace, &run, request_id, EventType::WorkflowExecutionOptionsUpdated)
+            }
+            None => link_to_start(caller, &run),
+        };
         Ok(Answer::message(&StartWorkflowExecutionResponse {
             run_id: run_id.to_owned(),
             first_execution_run_id: state.first_execution_run_id().to_owned(),
             started,
             status: state.status().into(),
-            link: Some(link_to_start(caller, &run)),
+            link: Some(link),
             ..StartWorkflowExecutionResponse::default()
         }))
     }
@@ -240,6 +255,20 @@ impl Leader {
     fn first_execution_run_id(&mut self, workflow: &WorkflowKey, run_id: &str) -> Result<String, Fault> {
         let run = self.resolve(workflow, run_id)?;
         Ok(self.state(&run).first_execution_run_id().to_owned())
+    }
+}
+
+/// To the event that a request wrote, wherever it is in history.
+pub(super) fn link_to_request(namespace: &str, run: &RunKey, request_id: String, event_type: EventType) -> Link {
+    use link::workflow_event::{Reference, RequestIdReference};
+    let reference = RequestIdReference { request_id, event_type: event_type.into() };
+    Link {
+        variant: Some(link::Variant::WorkflowEvent(link::WorkflowEvent {
+            namespace: namespace.to_owned(),
+            workflow_id: run.workflow.workflow_id.as_str().to_owned(),
+            run_id: run.run_id.as_str().to_owned(),
+            reference: Some(Reference::RequestIdRef(reference)),
+        })),
     }
 }
 

@@ -100,7 +100,8 @@ pub(crate) fn fail(step: &mut Step<'_>, command: FailActivity) -> Result<Reply, 
             details: request.last_heartbeat_details,
         });
     }
-    let failure = failure::limited(request.failure.unwrap_or_default(), step.limits.blob_bytes_max);
+    let blob_bytes_max = step.limits.blob_bytes_max;
+    let failure = request.failure.map(|failure| failure::limited(failure, blob_bytes_max));
     let worker_version = request.worker_version;
     fail_with(step, id, Failed { failure, identity: request.identity, worker_version })
 }
@@ -192,22 +193,25 @@ fn find(step: &Step<'_>, target: &ActivityTarget, unstarted: Unstarted) -> Resul
 
 /// How an attempt ended that did not succeed.
 struct Failed {
-    failure: Failure,
+    /// A worker may keep the reason to itself.
+    failure: Option<Failure>,
     identity: String,
     worker_version: Option<WorkerVersionStamp>,
 }
 
 /// What a worker sent does not fit: a failure that no retry mends.
 fn too_large(message: &str, identity: String) -> Failed {
-    Failed { failure: failure::server(message, failure::Retryable::No), identity, worker_version: None }
+    Failed { failure: Some(failure::server(message, failure::Retryable::No)), identity, worker_version: None }
 }
 
 fn fail_with(step: &mut Step<'_>, id: i64, failed: Failed) -> Result<Reply, Rejection> {
     let Failed { failure, identity, worker_version } = failed;
-    let Some(state) = retry_or_stop(step, id, &failure) else { return Ok(Reply::Empty) };
+    let Some(state) = retry_or_stop(step, id, failure.as_ref().unwrap_or(&Failure::default())) else {
+        return Ok(Reply::Empty);
+    };
     write_end(step, id, worker_version, |started_event_id| {
         Attributes::ActivityTaskFailedEventAttributes(ActivityTaskFailedEventAttributes {
-            failure: Some(failure),
+            failure,
             scheduled_event_id: id,
             started_event_id,
             identity,
