@@ -346,7 +346,6 @@ pub(crate) fn limit(limits: &mut Limits, call: &Call) {
         callbacks_max: call.number("callbacks_max").unwrap_or(given.callbacks_max),
         state_bytes_max: call.number("state_bytes_max").unwrap_or(given.state_bytes_max),
         transaction_bytes_max: call.number("transaction_bytes_max").unwrap_or(given.transaction_bytes_max),
-        memo_bytes_max: call.number("memo_bytes_max").unwrap_or(given.memo_bytes_max),
         buffered_events_bytes_max: call.number("buffered_events_bytes_max").unwrap_or(given.buffered_events_bytes_max),
         signals_max: call.number("signals_max").unwrap_or(given.signals_max),
         buffered_events_max: call.number("buffered_events_max").unwrap_or(given.buffered_events_max),
