@@ -431,7 +431,9 @@ class Program:
             await task
             return "finished"
         except BaseException as error:
-            if not is_cancelled_exception(error) or workflow.cancellation_reason() is not None:
+            # A task that was lost with a node times out, and nobody is there any more to be cancelled.
+            lost = self.job.get("rough") and isinstance(error, ActivityError)
+            if not (lost or is_cancelled_exception(error)) or workflow.cancellation_reason() is not None:
                 raise
             return "cancelled"
 

@@ -67,6 +67,15 @@ export class Env {
     return await this.client.withDeadline(Date.now() + 60_000, () => handle.query(name, ...args));
   }
 
+  /** What is repeated after an answer that was lost with its node finds the workflow closed. */
+  async terminate(handle, reason) {
+    try {
+      await handle.terminate(reason);
+    } catch (error) {
+      if (this.calm || error.name !== 'WorkflowNotFoundError') throw error;
+    }
+  }
+
   /** A worker of its own: to be restarted, or with other options. */
   async worker(options) {
     return await Worker.create({

@@ -46,9 +46,10 @@ scenario('activity-cancellation', async (env) => {
   const kinds = ['TRY_CANCEL', 'WAIT_CANCELLATION_COMPLETED', 'ABANDON'];
   const handles = await Promise.all(kinds.map((kind) => env.start('cancelledActivity', [kind])));
   for (const [index, handle] of handles.entries()) {
-    assert.match(await handle.result(), /^cancelled: /, kinds[index]);
+    // A task that was lost with a node times out, and nobody is there any more to be cancelled.
+    assert.match(await handle.result(), env.calm ? /^cancelled: / : /^cancelled: |timed out/, kinds[index]);
     const seen = check(await handle.fetchHistory(), handle.workflowId);
-    assert.equal(seen.includes('activityTaskCancelRequested'), kinds[index] !== 'ABANDON');
+    if (env.calm) assert.equal(seen.includes('activityTaskCancelRequested'), kinds[index] !== 'ABANDON');
     if (env.calm) assert.equal(seen.includes('activityTaskCanceled'), kinds[index] === 'WAIT_CANCELLATION_COMPLETED', kinds[index]);
   }
 });

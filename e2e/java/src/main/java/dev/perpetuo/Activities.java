@@ -68,11 +68,17 @@ final class Activities {
     for (int index = 0; index < kinds.size(); index++) {
       List<?> causes = stubs.get(index).getResult(List.class);
       String last = (String) causes.get(causes.size() - 1);
+      if (!env.calm) {
+        // A task that was lost with a node times out, and nobody is there any more to be cancelled.
+        continue;
+      }
       Laws.equal("CanceledFailure", last, kinds.get(index));
       long asked = env.count(stubs.get(index), "ACTIVITY_TASK_CANCEL_REQUESTED");
       Laws.equal(index == 2 ? 0L : 1L, asked, "requests of " + kinds.get(index));
     }
-    Laws.equal(1L, env.count(stubs.get(1), "ACTIVITY_TASK_CANCELED"), "it waited");
+    if (env.calm) {
+      Laws.equal(1L, env.count(stubs.get(1), "ACTIVITY_TASK_CANCELED"), "it waited");
+    }
   }
 
   private static void elsewhere(Env env) throws Exception {

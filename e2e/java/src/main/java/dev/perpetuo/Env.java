@@ -1,9 +1,12 @@
 // What every scenario is given: a client, a worker that runs all workflows, and checks of all histories at the end.
 package dev.perpetuo;
 
+import io.grpc.Status;
+import io.grpc.StatusRuntimeException;
 import io.temporal.api.history.v1.History;
 import io.temporal.api.history.v1.HistoryEvent;
 import io.temporal.client.WorkflowClient;
+import io.temporal.client.WorkflowNotFoundException;
 import io.temporal.client.WorkflowOptions;
 import io.temporal.client.WorkflowStub;
 import io.temporal.common.WorkflowExecutionHistory;
@@ -33,6 +36,8 @@ final class Env {
 
   /** No node is being killed: what is tried once happens once. */
   final boolean calm;
+
+  private static final int ATTEMPTS = 10;
 
   private int ids;
   private final Set<Run> seen = new LinkedHashSet<>();
@@ -109,7 +114,31 @@ final class Env {
   }
 
   List<HistoryEvent> events(WorkflowStub stub) {
-    return client.fetchHistory(stub.getExecution().getWorkflowId()).getEvents();
+    return history(stub.getExecution().getWorkflowId(), "").getEvents();
+  }
+
+  /** Reads a history, of the latest run when none is named. The SDK does not repeat this call by itself. */
+  private WorkflowExecutionHistory history(String workflowId, String runId) {
+    for (int attempt = 1; ; attempt++) {
+      try {
+        return runId.isEmpty() ? client.fetchHistory(workflowId) : client.fetchHistory(workflowId, runId);
+      } catch (StatusRuntimeException failure) {
+        if (calm || attempt == ATTEMPTS || failure.getStatus().getCode() == Status.Code.NOT_FOUND) {
+          throw failure;
+        }
+      }
+    }
+  }
+
+  /** What is repeated after an answer that was lost with its node finds the workflow closed. */
+  void terminate(WorkflowStub stub, String reason) {
+    try {
+      stub.terminate(reason, "a detail");
+    } catch (WorkflowNotFoundException failure) {
+      if (calm) {
+        throw failure;
+      }
+    }
   }
 
   long count(WorkflowStub stub, String kind) {
@@ -132,8 +161,7 @@ final class Env {
     Map<String, WorkflowExecutionHistory> runs = new HashMap<>();
     while (!queue.isEmpty()) {
       Run run = queue.pop();
-      WorkflowExecutionHistory history =
-          run.runId.isEmpty() ? client.fetchHistory(run.workflowId) : client.fetchHistory(run.workflowId, run.runId);
+      WorkflowExecutionHistory history = history(run.workflowId, run.runId);
       List<HistoryEvent> events = history.getEvents();
       var started = events.get(0).getWorkflowExecutionStartedEventAttributes();
       if (runs.putIfAbsent(started.getOriginalExecutionRunId(), history) != null) {

@@ -55,6 +55,7 @@ public final class Run {
     Activities.list(all);
     Messages.list(all);
     Runs.list(all);
+    Resets.list(all);
     boolean rough = false;
     long seconds = 0;
     List<String> names = new ArrayList<>();

@@ -94,7 +94,7 @@ final class Runs {
     Laws.equal(ContinueAsNewInitiator.CONTINUE_AS_NEW_INITIATOR_CRON_SCHEDULE, third.getInitiator(), "the initiator");
     Laws.equal("1", third.getLastCompletionResult().getPayloads(0).getData().toStringUtf8(), "the last result");
     Laws.equal("@every 1s", third.getCronSchedule(), "the schedule");
-    current.terminate("enough");
+    env.terminate(current, "enough");
   }
 
   private static void delay(Env env) {
@@ -107,7 +107,7 @@ final class Runs {
     Laws.require(System.nanoTime() - begun > 1_400_000_000L, "a signal does not shorten the delay");
     WorkflowStub never = env.stub("Collector", options -> options.setStartDelay(Duration.ofHours(1)));
     never.start();
-    never.terminate("before it began");
+    env.terminate(never, "before it began");
     Laws.require(failureOf(never) instanceof TerminatedFailure, "terminated");
   }
 
@@ -128,7 +128,7 @@ final class Runs {
       Env.failure(WorkflowExecutionAlreadyStarted.class, () -> started(env, id, reuse(policy)));
     }
     WorkflowStub third = started(env, id, reuse("ALLOW_DUPLICATE"));
-    third.terminate("so that it has failed");
+    env.terminate(third, "so that it has failed");
     WorkflowStub fourth = started(env, id, reuse("ALLOW_DUPLICATE_FAILED_ONLY"));
     fourth.signal("release");
     fourth.getResult(List.class);
@@ -163,7 +163,7 @@ final class Runs {
   private static void terminate(Env env) throws Exception {
     WorkflowStub stub = env.start("Collector");
     env.until(() -> env.count(stub, "WORKFLOW_TASK_COMPLETED") == 1, "its first task");
-    stub.terminate("no more", "a detail");
+    env.terminate(stub, "no more");
     Laws.equal("no more", ((TerminatedFailure) failureOf(stub)).getOriginalMessage(), "the reason");
     Env.failure(WorkflowNotFoundException.class, () -> stub.terminate("again"));
     Env.failure(WorkflowNotFoundException.class, () -> env.client.newUntypedWorkflowStub(env.id()).terminate("nobody"));
@@ -227,6 +227,7 @@ final class Runs {
   private static void buggy(Env env) {
     WorkflowStub stub = env.start("Buggy");
     Laws.equal("mended", stub.getResult(String.class), "the second attempt");
-    Laws.require(env.count(stub, "WORKFLOW_TASK_FAILED") >= 1, "the first one failed");
+    // A node may die with the failure; then the task times out.
+    Laws.require(!env.calm || env.count(stub, "WORKFLOW_TASK_FAILED") >= 1, "the first one failed");
   }
 }
