@@ -423,8 +423,12 @@ func cancelsActivity(ctx workflow.Context, wait, accept bool) (string, error) {
 }
 
 func cancelActivity(e *env, wait, accept bool) (string, history) {
-	// The worker hears of the cancellation by its next heartbeat.
-	often := workerOptions{MaxHeartbeatThrottleInterval: 200 * time.Millisecond}
+	// The worker hears of the cancellation by its next heartbeat. It gives an activity up when no heartbeat gets
+	// through for the time between two: while nodes are killed that must be longer than an election.
+	often := workerOptions{}
+	if e.calm {
+		often.MaxHeartbeatThrottleInterval = 200 * time.Millisecond
+	}
 	w := e.workWith(often, e.queue, named{"cancels activity": cancelsActivity}, named{"until cancelled": untilCancelled})
 	defer w.Stop()
 	run := e.start("cancels activity", wait, accept)
