@@ -32,11 +32,11 @@ impl Leader {
         let workflow = caller.workflow(&request.workflow_id);
         let current = self.current_run(&workflow)?;
         if let Some(first) = self.started_before(&workflow, current.as_ref(), &request.request_id)? {
-            return self.existing(caller, &workflow, &first, true);
+            return self.existing(caller, &workflow, &first, true, None);
         }
         let replaced = match decide_start(current.as_ref(), &request).map_err(rejected)? {
             StartDecision::ReturnExisting { run_id, started } => {
-                return self.existing(caller, &workflow, &run_id, started);
+                return self.existing(caller, &workflow, &run_id, started, None);
             }
             StartDecision::UseExisting { .. } => return Err(Error::Internal("a child joins no run".into()).into()),
             StartDecision::CreateNew => None,
