@@ -3,9 +3,10 @@
 
 use base::NodeId;
 use bytes::Bytes;
+use prost::Message;
 
 use crate::Error;
-use crate::internal::CallError;
+use crate::internal::{CallError, CallErrors};
 
 /// `number` of a `not_leader` without a hint; node ids start at 0, so it cannot be 0.
 const NO_HINT: i64 = -1;
@@ -43,6 +44,12 @@ impl From<Error> for CallError {
             Error::ResourceExhausted { message, cause, scope } => {
                 Self { number: cause.into(), number2: scope.into(), ..text("resource_exhausted", message) }
             }
+            Error::MultiOperation { message, operations } => {
+                let errors = operations.into_iter().map(|error| error.map_or_else(Self::default, Self::from)).collect();
+                Self { detail: CallErrors { errors }.encode_to_vec().into(), ..text("multi_operation", message) }
+            }
+            Error::OperationAborted => text("operation_aborted", String::new()),
+            Error::Aborted(message) => text("aborted", message),
             Error::Unimplemented(message) => text("unimplemented", message),
             Error::Unavailable(message) => text("unavailable", message),
             Error::NotLeader { hint } => {
@@ -104,6 +111,13 @@ impl From<CallError> for Error {
             "resource_exhausted" => {
                 Self::ResourceExhausted { message, cause: enum_value(number), scope: enum_value(number2) }
             }
+            "multi_operation" => {
+                let errors = CallErrors::decode(detail).unwrap_or_default().errors.into_iter();
+                let operations = errors.map(|error| (!error.kind.is_empty()).then(|| Self::from(error))).collect();
+                Self::MultiOperation { message, operations }
+            }
+            "operation_aborted" => Self::OperationAborted,
+            "aborted" => Self::Aborted(message),
             "unimplemented" => Self::Unimplemented(message),
             "unavailable" => Self::Unavailable(message),
             "not_leader" => Self::NotLeader { hint: (number != NO_HINT).then_some(NodeId(number.cast_unsigned())) },
@@ -149,6 +163,11 @@ mod tests {
             Error::QueryFailed { message: text(), failure: vec![1, 2, 3] },
             Error::PermissionDenied(text()),
             Error::ResourceExhausted { message: text(), cause: 3, scope: 2 },
+            Error::MultiOperation {
+                message: text(),
+                operations: vec![None, Some(Error::OperationAborted), Some(Error::NotFound(text()))],
+            },
+            Error::Aborted(text()),
             Error::Unimplemented(text()),
             Error::Unavailable(text()),
             Error::NotLeader { hint: None },

@@ -36,6 +36,15 @@ pub enum Error {
     /// `cause` is a `ResourceExhaustedCause`, `scope` a `ResourceExhaustedScope`.
     #[error("{message}")]
     ResourceExhausted { message: String, cause: i32, scope: i32 },
+    /// One for each operation, none for one that succeeded.
+    #[error("{message}")]
+    MultiOperation { message: String, operations: Vec<Option<Error>> },
+    /// An operation that would have been all right, but another was not.
+    #[error("Operation was aborted.")]
+    OperationAborted,
+    /// Retryable by the client.
+    #[error("{0}")]
+    Aborted(String),
     #[error("{0}")]
     Unimplemented(String),
     /// Retryable: no leader, shutting down, outcome unknown.

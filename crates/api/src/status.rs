@@ -5,12 +5,14 @@ use bytes::Bytes;
 use prost::{Message, Name};
 use temporalio_protos::google::rpc;
 use temporalio_protos::temporal::api::enums::v1::{ResourceExhaustedCause, ResourceExhaustedScope};
+use temporalio_protos::temporal::api::errordetails::v1::multi_operation_execution_failure::OperationStatus;
 use temporalio_protos::temporal::api::errordetails::v1::{
-    ClientVersionNotSupportedFailure, NamespaceAlreadyExistsFailure, NamespaceInvalidStateFailure,
-    NamespaceNotFoundFailure, NotFoundFailure, PermissionDeniedFailure, QueryFailedFailure, ResourceExhaustedFailure,
-    ServerVersionNotSupportedFailure, WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
+    ClientVersionNotSupportedFailure, MultiOperationExecutionFailure, NamespaceAlreadyExistsFailure,
+    NamespaceInvalidStateFailure, NamespaceNotFoundFailure, NotFoundFailure, PermissionDeniedFailure,
+    QueryFailedFailure, ResourceExhaustedFailure, ServerVersionNotSupportedFailure,
+    WorkflowExecutionAlreadyStartedFailure, WorkflowNotReadyFailure,
 };
-use temporalio_protos::temporal::api::failure::v1::Failure;
+use temporalio_protos::temporal::api::failure::v1::{Failure, MultiOperationExecutionAborted};
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Status};
 
@@ -41,6 +43,11 @@ impl Error {
             | Self::WorkflowNotReady(_)
             | Self::ClientVersionNotSupported { .. }
             | Self::ServerVersionNotSupported { .. } => Code::FailedPrecondition,
+            Self::MultiOperation { operations, .. } => {
+                let failed = operations.iter().flatten().find(|error| **error != Self::OperationAborted);
+                failed.map_or(Code::Aborted, Self::code)
+            }
+            Self::OperationAborted | Self::Aborted(_) => Code::Aborted,
             Self::PermissionDenied(_) => Code::PermissionDenied,
             Self::ResourceExhausted { .. } => Code::ResourceExhausted,
             Self::Unimplemented(_) => Code::Unimplemented,
@@ -75,10 +82,15 @@ impl Error {
                 })
             }
             Self::QueryFailed { failure, .. } => any(&QueryFailedFailure { failure: decoded_failure(&failure) }),
+            Self::MultiOperation { operations, .. } => any(&MultiOperationExecutionFailure {
+                statuses: operations.iter().map(|error| operation_status(error.as_ref())).collect(),
+            }),
+            Self::OperationAborted => any(&MultiOperationExecutionAborted {}),
             Self::PermissionDenied(_) => any(&PermissionDeniedFailure::default()),
             Self::ResourceExhausted { cause, scope, .. } => any(&ResourceExhaustedFailure { cause, scope }),
             Self::InvalidArgument(_)
             | Self::FailedPrecondition(_)
+            | Self::Aborted(_)
             | Self::Unimplemented(_)
             | Self::Unavailable(_)
             | Self::NotLeader { .. }
@@ -116,6 +128,15 @@ impl From<&Error> for Status {
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
         Self::from(&error)
+    }
+}
+
+fn operation_status(error: Option<&Error>) -> OperationStatus {
+    let Some(error) = error else { return OperationStatus::default() };
+    OperationStatus {
+        code: error.code() as i32,
+        message: error.public_message(),
+        details: error.detail().into_iter().collect(),
     }
 }
 

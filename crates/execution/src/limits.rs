@@ -38,6 +38,14 @@ pub struct Limits {
     pub transaction_bytes_max: usize,
     /// Completion callbacks of one run.
     pub callbacks_max: usize,
+    /// Updates that are not completed.
+    pub updates_in_flight_max: usize,
+    pub updates_in_flight_bytes_max: usize,
+    /// All updates of a run but those that were rejected.
+    pub updates_max: usize,
+    pub updates_suggest_continue_as_new: usize,
+    /// A speculative workflow task that showed its worker more events is written.
+    pub speculative_events_max: i64,
 }
 
 impl Default for Limits {
@@ -68,6 +76,11 @@ impl Default for Limits {
             state_bytes_max: 8 << 20,
             transaction_bytes_max: 4 << 20,
             callbacks_max: 2000,
+            updates_in_flight_max: 10,
+            updates_in_flight_bytes_max: 20 << 20,
+            updates_max: 2000,
+            updates_suggest_continue_as_new: 1800,
+            speculative_events_max: 10,
         }
     }
 }

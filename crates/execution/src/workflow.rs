@@ -39,6 +39,7 @@ mod signal;
 mod size;
 mod successor;
 mod timer;
+mod update;
 mod upsert;
 mod visible;
 
@@ -58,7 +59,7 @@ pub use command::{
 };
 pub use decision::{
     ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,
-    WorkflowTaskRef, WorkflowTaskStarted,
+    UpdateEnd, UpdateStage, WorkflowTaskRef, WorkflowTaskStarted,
 };
 pub use errand::Errand;
 pub use errand_request::{ErrandOutcome, ErrandRequest, StartChild};
@@ -66,6 +67,7 @@ pub use reset::{Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reset};
 pub use rows::RowKey;
 pub use state::{Started, State};
 pub use stored::{Activity as StoredActivity, Run, WorkflowTask};
+pub use update::{aborted_by_closing, aborted_by_continuing};
 
 use base::Timestamp;
 
@@ -103,6 +105,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
         Command::UnpauseActivity(request, jitter) => activity::unpause(&mut step, *request, jitter)?,
         Command::ResetActivity(request, jitter) => activity::reset(&mut step, *request, jitter)?,
         Command::UpdateActivityOptions(request) => activity::update_options(&mut step, *request)?,
+        Command::AdmitUpdate(request) => update::admit(&mut step, *request)?,
         Command::FireTimers(fresh) => {
             fire::fire(&mut step, &fresh);
             Reply::Empty

@@ -19,6 +19,8 @@ mod runner;
 #[expect(dead_code, reason = "the scenarios come from files")]
 #[path = "support/script.rs"]
 mod script;
+#[path = "support/update.rs"]
+mod update;
 #[path = "support/world.rs"]
 mod world;
 
@@ -28,7 +30,8 @@ use std::time::Duration;
 
 use execution::Rejection;
 use execution::workflow::{
-    ActivityTarget, Change, Command, Decision, Errand, Note, Reply, Task, WorkflowTaskStarted, WorkflowTaskToken,
+    ActivityTarget, Change, Command, Decision, Errand, Note, Reply, Soft, Task, UpdateStage, WorkflowTaskStarted,
+    WorkflowTaskToken,
 };
 use proptest::prelude::*;
 use proptest::sample::select;
@@ -44,7 +47,7 @@ use script::Call;
 use world::World;
 
 /// Enough of them in CI; raise it with `PROPTEST_CASES` for a deep run.
-const CASES: u32 = 1200;
+const CASES: u32 = 1500;
 const STEPS_MAX: usize = 60;
 /// A run that wants to be woken more often than this in one wait is spinning.
 const WAKE_UPS_MAX: usize = 5000;
@@ -124,7 +127,11 @@ impl Life {
                 world.now = world.now + script::duration(&call.words[0]);
                 self.wake();
             }
-            "crash" => self.runner.world.crash(),
+            "crash" => {
+                self.runner.world.crash();
+                // Speculative tasks are numbered by their leader.
+                self.asked.retain(|(_, stamp)| *stamp > 0);
+            }
             "limit" => requests::limit(&mut self.runner.world.limits, &call),
             "follow" => {
                 if let Some(next) = self.runner.next.take() {
@@ -285,7 +292,8 @@ impl Life {
             assert!(self.asked.insert(reference), "{task:?} was asked for before: a stale one would be taken for it");
         }
         if let Command::StartWorkflowTask(_) = command {
-            let events = decision.changes.iter().filter(|change| matches!(change, Change::Soft(_))).count();
+            let is_start = |change: &&Change| matches!(change, Change::Soft(Soft::TaskStarted(_)));
+            let events = decision.changes.iter().filter(is_start).count();
             assert!(events <= 1, "one start at a time");
         }
     }
@@ -356,7 +364,7 @@ impl Life {
     /// Lets the worker finish what it holds, so that whatever waits is written; then looks
     /// whether everything promised is there.
     fn settle(&mut self) {
-        self.runner.world.crash();
+        self.step("crash");
         for _ in 0..3 {
             if self.runner.world.state.pending_workflow_task().is_some() {
                 self.step("poll");
@@ -380,6 +388,9 @@ fn is_forgotten(world: &World) -> bool {
     let description = world.state.describe();
     if world.state.status() != Status::Running || world.state.pending_workflow_task().is_some() {
         return false;
+    }
+    if UPDATES.iter().any(|id| world.state.update_stage(id) == UpdateStage::Admitted) {
+        return true;
     }
     let offered = world.state.tasks().iter().any(|task| matches!(task, Task::Activity(_)));
     let waits = |activity: &PendingActivityInfo| {
@@ -457,7 +468,7 @@ fn anonymous(event: &HistoryEvent) -> HistoryEvent {
 }
 
 /// Events that the lives of one run of this test must show.
-const EVENTS: [EventType; 39] = [
+const EVENTS: [EventType; 41] = [
     EventType::WorkflowExecutionStarted,
     EventType::WorkflowExecutionCompleted,
     EventType::WorkflowExecutionFailed,
@@ -497,7 +508,11 @@ const EVENTS: [EventType; 39] = [
     EventType::RequestCancelExternalWorkflowExecutionInitiated,
     EventType::RequestCancelExternalWorkflowExecutionFailed,
     EventType::ExternalWorkflowExecutionCancelRequested,
+    EventType::WorkflowExecutionUpdateAccepted,
+    EventType::WorkflowExecutionUpdateCompleted,
 ];
+
+const UPDATES: [&str; 2] = ["u1", "u2"];
 
 /// Most lives are far from every limit.
 fn limits() -> impl Strategy<Value = String> {
@@ -586,6 +601,10 @@ fn step() -> impl Strategy<Value = String> {
         (8, ended_child().boxed()),
         weighted(3, &["schedule-first-task", "signal-by s request=e1", "signal-by s request=e2 child-only from=x"]),
         weighted(1, &["cancel-by request=e3 event=5", "terminate-by child-only", "terminate-by from=x child-only"]),
+        weighted(6, &["update u1", "update u2"]),
+        weighted(3, &["complete sticky=sq sticky-timeout=3s\nreject u1 failure=no\nreject u2 failure=no"]),
+        weighted(3, &["complete\naccept u1", "complete\nrespond u1 result=x"]),
+        weighted(2, &["complete\naccept u2 resurrect\nrespond u2 result=x"]),
     ])
 }
 
@@ -604,6 +623,7 @@ fn completion() -> impl Strategy<Value = String> {
         "sticky=sq sticky-timeout=3s return-new",
         "force-new",
         "force-new return-new",
+        "may-discard return-new sticky=sq sticky-timeout=3s",
     ]);
     let commands = proptest::collection::vec(select(COMMANDS.to_vec()), 0..4);
     let closing = proptest::option::weighted(0.12, select(CLOSING.to_vec()));
@@ -620,7 +640,7 @@ const OPTION_CHANGES: &[&str] = &[
     "update-activity id:b restore",
 ];
 
-const COMMANDS: [&str; 37] = [
+const COMMANDS: [&str; 45] = [
     "activity id=a start-to-close=5s",
     "activity id=a start-to-close=5s",
     "activity id=b start-to-close=60s schedule-to-start=4s",
@@ -658,6 +678,14 @@ const COMMANDS: [&str; 37] = [
     "cancel-external id=x",
     "cancel-external id=c",
     "child id=",
+    "accept u1",
+    "accept u1",
+    "accept u2 resurrect",
+    "respond u1 result=x",
+    "respond u1 result=x",
+    "respond u2 failure=x",
+    "reject u1 failure=no",
+    "reject u2 failure=no",
 ];
 
 const CLOSING: [&str; 5] =

@@ -16,6 +16,8 @@ mod reset;
 mod runner;
 #[path = "support/script.rs"]
 mod script;
+#[path = "support/update.rs"]
+mod update;
 #[path = "support/world.rs"]
 mod world;
 

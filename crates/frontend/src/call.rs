@@ -50,6 +50,8 @@ pub(crate) struct Call {
     pub(crate) deadline: Instant,
     /// What the caller allowed, if it said.
     pub(crate) timeout: Option<Duration>,
+    /// The CLI and the Web UI show only what is written.
+    pub(crate) written_events_only: bool,
 }
 
 impl Call {
@@ -73,6 +75,7 @@ impl Call {
             namespace: namespace.name.clone(),
             cell: u32::from(cell_of(namespace.id.as_str(), workflow_id).index()),
             request: Some(request),
+            written_events_only: self.written_events_only,
         };
         Ok(self.backend().history(request, self.deadline).await?.body)
     }

@@ -47,6 +47,8 @@ pub(crate) fn system() -> get_system_info_response::Capabilities {
 pub(crate) fn namespace() -> namespace_info::Capabilities {
     namespace_info::Capabilities {
         eager_workflow_start: true,
+        sync_update: true,
+        async_update: true,
         // `ShutdownWorker` ends the worker's polls on every node, so that no task is given
         // to a poll whose worker has hung up.
         worker_poll_complete_on_shutdown: true,

@@ -46,13 +46,20 @@ pub const TABLE: &[Row] = &[
     ("DescribeWorkflowExecution", State::Partial, "Nothing of Nexus operations and callbacks."),
     ("GetWorkflowExecutionHistory", State::Partial, "No archived histories."),
     ("GetWorkflowExecutionHistoryReverse", State::Complete, ""),
+    ("UpdateWorkflowExecution", State::Partial, "No completion callbacks."),
+    ("PollWorkflowExecutionUpdate", State::Complete, ""),
+    (
+        "ExecuteMultiOperation",
+        State::Partial,
+        "Start and update, as on the official server. As StartWorkflowExecution.",
+    ),
     ("QueryWorkflow", State::Complete, ""),
     ("RespondQueryTaskCompleted", State::Complete, ""),
     ("PollWorkflowTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),
     (
         "RespondWorkflowTaskCompleted",
         State::Partial,
-        "All commands but those of Nexus and updates. Children, signals and cancel requests stay within the \
+        "All commands but those of Nexus. Children, signals and cancel requests stay within the \
          namespace. Custom search attributes are stored without being registered.",
     ),
     ("RespondWorkflowTaskFailed", State::Complete, ""),

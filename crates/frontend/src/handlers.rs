@@ -10,6 +10,7 @@ mod run_control;
 mod system;
 mod task_queue_config;
 mod task_queues;
+mod updates;
 mod visibility;
 mod workers;
 mod workflow_tasks;
@@ -74,6 +75,9 @@ table! {
     "UnpauseActivityExecution" => activity_operations::unpause_execution,
     "ResetActivityExecution" => activity_operations::reset_execution,
     "UpdateActivityExecutionOptions" => activity_operations::update_execution_options,
+    "UpdateWorkflowExecution" => updates::update,
+    "PollWorkflowExecutionUpdate" => updates::poll,
+    "ExecuteMultiOperation" => updates::execute_multi_operation,
 
     "QueryWorkflow" => queries::query,
     "RespondQueryTaskCompleted" => queries::respond,

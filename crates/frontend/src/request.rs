@@ -10,6 +10,9 @@ use prost::Message;
 use temporalio_protos::temporal::api::operatorservice::v1::{
     AddSearchAttributesRequest, DeleteNamespaceRequest, ListSearchAttributesRequest, RemoveSearchAttributesRequest,
 };
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    ExecuteMultiOperationRequest, PollWorkflowExecutionUpdateRequest, UpdateWorkflowExecutionRequest,
+};
 // Nearly every request of the API is named below.
 use temporalio_protos::temporal::api::workflowservice::v1::*;
 
@@ -93,6 +96,9 @@ by_name!(
     GetWorkflowExecutionHistoryRequest,
     GetWorkflowExecutionHistoryReverseRequest,
     QueryWorkflowRequest,
+    UpdateWorkflowExecutionRequest,
+    PollWorkflowExecutionUpdateRequest,
+    ExecuteMultiOperationRequest,
     ResetStickyTaskQueueRequest,
     PollWorkflowTaskQueueRequest,
     PollActivityTaskQueueRequest,

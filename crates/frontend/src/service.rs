@@ -110,8 +110,15 @@ impl Service {
             return Err(Error::Unimplemented(format!("{name} is not implemented by this server.")));
         };
         let config = &self.inner.state.config;
-        let allowed = timeout.unwrap_or(config.call_timeout_default).min(config.call_timeout_max);
-        let call = Call { state: Arc::clone(&self.inner.state), name, deadline: started + allowed, timeout };
+        let allowed = timeout.unwrap_or_else(|| patience(name, config)).min(config.call_timeout_max);
+        let client = headers.get("client-name").and_then(|name| name.to_str().ok());
+        let call = Call {
+            state: Arc::clone(&self.inner.state),
+            name,
+            deadline: started + allowed,
+            timeout,
+            written_events_only: matches!(client, Some("temporal-cli" | "temporal-ui")),
+        };
         let deadline = call.deadline;
         tokio::time::timeout_at(deadline, handler(call, headers, body)).await.unwrap_or(Err(Error::DeadlineExceeded))
     }
@@ -160,6 +167,18 @@ fn unknown(path: &str) -> Status {
         }
         Some((service, _)) => Status::unimplemented(format!("unknown service {service}")),
         None => Status::unimplemented(format!("malformed method name: {path:?}")),
+    }
+}
+
+/// How long a call may take whose client does not say. Who waits for an update is answered
+/// within 20 s, whatever became of it.
+fn patience(name: &str, config: &Config) -> Duration {
+    const UPDATE: Duration = Duration::from_secs(30);
+    match name {
+        "UpdateWorkflowExecution" | "PollWorkflowExecutionUpdate" | "ExecuteMultiOperation" => {
+            config.call_timeout_default.max(UPDATE)
+        }
+        _ => config.call_timeout_default,
     }
 }
 

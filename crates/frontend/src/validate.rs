@@ -8,6 +8,7 @@ mod link;
 mod search_attributes;
 mod start;
 mod task_queue;
+mod update;
 mod versioning_override;
 
 use api::Error;
@@ -22,6 +23,7 @@ pub(crate) use start::{retry_policy, signal_with_start, start};
 pub(crate) use task_queue::{
     PARTITION_PREFIX, activity_queue, partition_name, partition_number, poll_queue, start_queue,
 };
+pub(crate) use update::{update, update_with_start};
 
 pub(crate) const FAIRNESS_KEY_BYTES_MAX: usize = 64;
 

@@ -95,6 +95,22 @@ pub(crate) fn quarantined() -> Error {
     Error::Internal("the execution is quarantined after an internal error".into())
 }
 
+pub(crate) fn no_such_update(id: &str) -> Error {
+    Error::NotFound(format!("update {id:?} not found"))
+}
+
+pub(crate) fn aborted_by_closing() -> Error {
+    rejected(execution::workflow::aborted_by_closing())
+}
+
+/// Of the two operations of an update-with-start, none is one that succeeded.
+pub(crate) fn multi_operation(start: Option<Error>, update: Option<Error>) -> Error {
+    Error::MultiOperation {
+        message: "Update-with-Start could not be executed.".into(),
+        operations: vec![start, update],
+    }
+}
+
 pub(crate) fn malformed(what: &str) -> Error {
     Error::InvalidArgument(format!("{what} is not set on request."))
 }

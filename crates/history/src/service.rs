@@ -2,6 +2,7 @@
 //! does the waiting that no loop should do (long polls, queries).
 
 mod query;
+mod update;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -119,6 +120,9 @@ impl HistoryService for Handle {
         match &request.request {
             Some(Request::GetHistory(_)) => self.read_history(request, deadline).await,
             Some(Request::Query(_)) => self.query(request, deadline).await,
+            Some(Request::Update(_) | Request::PollUpdate(_) | Request::UpdateWithStart(_)) => {
+                self.update(request, deadline).await
+            }
             _ => response(self.ask(request, QueryQueue::StickyFirst, deadline).await?),
         }
     }
@@ -178,7 +182,7 @@ impl Handle {
 fn response(answer: Answer) -> Result<HistoryResponse, Error> {
     match answer {
         Answer::Response(response) => Ok(response),
-        Answer::WaitForEvents { .. } | Answer::QueryBuffered(_) | Answer::QueryNow(_) => {
+        Answer::WaitForEvents { .. } | Answer::Update(_) | Answer::QueryBuffered(_) | Answer::QueryNow(_) => {
             Err(Error::Internal("an answer of the wrong kind".into()))
         }
     }

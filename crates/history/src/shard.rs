@@ -32,6 +32,8 @@ mod reset;
 mod scan;
 mod start;
 mod timers;
+mod update;
+mod update_with_start;
 mod verify;
 mod wake;
 mod worker;
@@ -47,7 +49,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use cache::Cache;
-pub(crate) use input::{Answer, Ask, Input, QueryDispatch, QueryOutcome, QueryQueue};
+pub(crate) use input::{Answer, Ask, Input, Progress, QueryDispatch, QueryOutcome, QueryQueue, UpdateWait};
 use leader::{Ended, Leader, Stop};
 
 use crate::Config;

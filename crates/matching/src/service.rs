@@ -370,6 +370,7 @@ impl Handle {
             request: Some(history_request::Request::StickyQueueUnavailable(StickyQueueUnavailable {
                 task: Some(task),
             })),
+            ..HistoryRequest::default()
         };
         let deadline = Instant::now() + STICKY_RETURN_TIMEOUT;
         if let Err(error) = self.inner.upstream.history(request, deadline).await {

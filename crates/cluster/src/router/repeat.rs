@@ -19,6 +19,10 @@ impl Repeat {
                 | Request::GetHistory(_)
                 | Request::GetHistoryReverse(_)
                 | Request::Query(_)
+                | Request::PollUpdate(_)
+                // Whoever asks with the same ids joins.
+                | Request::Update(_)
+                | Request::UpdateWithStart(_)
                 // Their request ids make the second answer the first one.
                 | Request::StartWorkflowTask(_)
                 | Request::StartActivityTask(_)

@@ -10,7 +10,9 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskScheduledEventAttributes};
 
 use super::stored;
-use super::{Change, Note, Soft, State, activity, attach, callback, outgoing, reset, reset_point, timer, upsert};
+use super::{
+    Change, Note, Soft, State, activity, attach, callback, outgoing, reset, reset_point, timer, update, upsert,
+};
 use crate::policy::duration;
 
 /// Total: every change that `decide` ever returned can be applied.
@@ -18,7 +20,7 @@ pub fn apply(state: &mut State, change: &Change) {
     match change {
         Change::Event(event) => apply_event(state, event),
         Change::Note(note) => apply_note(state, note),
-        Change::Soft(Soft::TaskStarted(started)) => state.started = Some(Arc::clone(started)),
+        Change::Soft(soft) => apply_soft(state, soft),
     }
 }
 
@@ -29,7 +31,7 @@ fn apply_event(state: &mut State, event: &HistoryEvent) {
     // The tag and the length that the event has inside of a `History` message.
     state.core.history_size_bytes += (bytes + 1 + prost::length_delimiter_len(bytes)) as u64;
     let Some(attributes) = &event.attributes else { return };
-    if is_transition(attributes) {
+    if is_transition(attributes) && !is_part_of_transition(state, attributes) {
         state.core.state_transition_count += 1;
     }
     apply_workflow_event(state, event, attributes);
@@ -144,7 +146,7 @@ fn apply_item_event(state: &mut State, event: &HistoryEvent, attributes: &Attrib
         }
         A::TimerStartedEventAttributes(a) => timer::insert(state, event, a),
         A::TimerCanceledEventAttributes(a) => timer::remove(state, a.started_event_id),
-        _ => {}
+        _ => update::apply(state, event.event_id, attributes),
     }
 }
 
@@ -204,6 +206,35 @@ fn apply_note(state: &mut State, note: &Note) {
         Note::ActivityRescheduled { .. } | Note::ResetTo { .. } | Note::ResetFinished => reset::note(state, note),
         Note::DeleteRequested { time } => state.core.delete_time = *time,
         Note::ErrandDone { errand } => outgoing::apply_done(state, *errand),
+        Note::SpeculativeWritten { deadline, started } => {
+            if let Some(task) = &mut state.core.workflow_task {
+                task.started_unwritten = *started;
+                if *deadline != 0 {
+                    task.schedule_to_start_deadline = *deadline;
+                }
+            }
+        }
+        Note::UpdateForgotten { id } => {
+            state.updates.remove_mut(id.as_str());
+            update::forget(state, id);
+        }
+    }
+}
+
+fn apply_soft(state: &mut State, soft: &Soft) {
+    match soft {
+        Soft::TaskStarted(started) => state.started = Some(Arc::clone(started)),
+        Soft::SpeculativeScheduled(task) => {
+            state.speculative = Some(*task);
+            state.speculations += 1;
+        }
+        Soft::SpeculativeDropped => {
+            state.speculative = None;
+            state.started = None;
+        }
+        Soft::UpdateAdmitted(admitted) => Arc::make_mut(&mut state.admitted).push(Arc::clone(admitted)),
+        Soft::UpdatesSent => update::sent(state),
+        Soft::UpdateEnded { id, .. } => update::forget(state, id),
     }
 }
 
@@ -218,6 +249,8 @@ fn task_scheduled(state: &mut State, event: &HistoryEvent, attributes: &Workflow
     let sticky = attributes.task_queue.as_ref().is_some_and(|queue| queue.kind() == TaskQueueKind::Sticky);
     let sticky = sticky.then(|| duration::value(state.core.sticky_schedule_to_start_timeout.as_ref()));
     state.core.workflow_task_attempt = attributes.attempt;
+    // Only its own `Scheduled` is written while a speculative task is pending.
+    state.speculative = None;
     schedule_task(
         state,
         stored::WorkflowTask {
@@ -227,6 +260,7 @@ fn task_scheduled(state: &mut State, event: &HistoryEvent, attributes: &Workflow
             start_to_close_timeout: attributes.start_to_close_timeout,
             transient: false,
             schedule_to_start_deadline: sticky.map_or(0, |timeout| (scheduled + timeout).as_nanos()),
+            started_unwritten: false,
         },
     );
 }
@@ -267,6 +301,9 @@ fn clear_sticky(state: &mut State) {
         // Offered on another queue: references to the old one are stale.
         state.core.workflow_task_stamp += 1;
     }
+    if state.speculative.is_some() {
+        state.speculations += 1;
+    }
 }
 
 fn close(state: &mut State, event: &HistoryEvent, status: Status, new_execution_run_id: &str) {
@@ -276,7 +313,20 @@ fn close(state: &mut State, event: &HistoryEvent, status: Status, new_execution_
     outgoing::apply_close(state, event);
     // A task that nobody took stays visible in the description of the closed run.
     state.started = None;
+    state.speculative = None;
     clear_sticky(state);
+}
+
+/// A speculative task is written with its start in one transaction; the run that ends takes
+/// its task along.
+fn is_part_of_transition(state: &State, attributes: &Attributes) -> bool {
+    match attributes {
+        Attributes::WorkflowTaskStartedEventAttributes(_) => {
+            state.core.workflow_task.is_some_and(|task| task.started_unwritten)
+        }
+        Attributes::WorkflowTaskFailedEventAttributes(a) => a.cause() == WorkflowTaskFailedCause::ForceCloseCommand,
+        _ => false,
+    }
 }
 
 /// The events that stand for one transaction of the incumbent, for the count that users see.

@@ -189,6 +189,8 @@ pub enum Command {
     UnpauseActivity(Box<wf::UnpauseActivityRequest>, u64),
     ResetActivity(Box<wf::ResetActivityRequest>, u64),
     UpdateActivityOptions(Box<wf::UpdateActivityOptionsRequest>),
+    /// Lets an update in, or joins the one with its id.
+    AdmitUpdate(Box<wf::UpdateWorkflowExecutionRequest>),
     /// A wake-up: does everything whose time has come at `now`, or nothing.
     FireTimers(FreshIds),
     /// A sticky queue has no worker behind it: go back to the normal queue.

@@ -14,12 +14,13 @@ use temporalio_protos::temporal::api::command::v1::Command;
 use temporalio_protos::temporal::api::command::v1::command::Attributes as A;
 use temporalio_protos::temporal::api::enums::v1::{CommandType, WorkflowTaskFailedCause as Cause};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_protos::temporal::api::protocol::v1 as protocol;
 use temporalio_protos::temporal::api::sdk::v1::{EventGroupMarker, UserMetadata};
 
 use super::command::FreshIds;
 use super::draft::draft;
 use super::step::Step;
-use super::{activity, child, close_command, external, marker, timer, upsert, workflow_task};
+use super::{activity, child, close_command, external, marker, timer, update, upsert, workflow_task};
 use crate::Rejection;
 
 /// One completion's way through its commands.
@@ -36,6 +37,8 @@ pub(crate) struct Turn<'step, 'limits> {
     pub(crate) eager_activities: Vec<i64>,
     /// Workflow ids of the children that this completion starts.
     pub(crate) initiated_children: BTreeSet<String>,
+    /// About updates; carried out at their place among the commands, or after them.
+    messages: Vec<protocol::Message>,
     user_metadata: Option<UserMetadata>,
     event_group_markers: Vec<EventGroupMarker>,
 }
@@ -46,22 +49,29 @@ pub(crate) struct Fail {
     pub(crate) cause: Cause,
     message: Option<String>,
     pub(crate) terminates: bool,
+    /// The request is no answer at all: it is refused, and the task goes on.
+    pub(crate) request: Option<Box<Rejection>>,
 }
 
 impl Fail {
     /// The workflow task fails.
     pub(crate) fn task(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: Some(message.into()), terminates: false }
+        Self { cause, message: Some(message.into()), terminates: false, request: None }
+    }
+
+    /// The request is refused.
+    pub(crate) fn request(rejection: Rejection) -> Self {
+        Self { cause: Cause::Unspecified, message: None, terminates: false, request: Some(Box::new(rejection)) }
     }
 
     /// The run is terminated.
     pub(crate) fn run(cause: Cause, message: impl Into<String>) -> Self {
-        Self { cause, message: Some(message.into()), terminates: true }
+        Self { cause, message: Some(message.into()), terminates: true, request: None }
     }
 
     /// A worker that does not know of buffered events wants to close the run.
     pub(crate) fn unhandled() -> Self {
-        Self { cause: Cause::UnhandledCommand, message: None, terminates: false }
+        Self { cause: Cause::UnhandledCommand, message: None, terminates: false, request: None }
     }
 
     /// The command does not fit what the run is doing; `action` in the incumbent's terms.
@@ -90,6 +100,7 @@ impl<'step, 'limits> Turn<'step, 'limits> {
         completed_event_id: i64,
         identity: String,
         fresh: FreshIds,
+        messages: Vec<protocol::Message>,
     ) -> Self {
         let has_buffered = !step.state.buffered.is_empty();
         Self {
@@ -101,6 +112,7 @@ impl<'step, 'limits> Turn<'step, 'limits> {
             cancelled_unstarted: false,
             eager_activities: Vec::new(),
             initiated_children: BTreeSet::new(),
+            messages,
             user_metadata: None,
             event_group_markers: Vec::new(),
         }
@@ -119,6 +131,9 @@ impl<'step, 'limits> Turn<'step, 'limits> {
             self.user_metadata.clone_from(&command.user_metadata);
             self.event_group_markers.clone_from(&command.event_group_markers);
             self.execute(command)?;
+        }
+        for message in std::mem::take(&mut self.messages) {
+            update::handle(self, &message)?;
         }
         Ok(())
     }
@@ -153,10 +168,26 @@ impl<'step, 'limits> Turn<'step, 'limits> {
                 CommandType::RequestCancelExternalWorkflowExecution,
                 Some(A::RequestCancelExternalWorkflowExecutionCommandAttributes(a)),
             ) => external::request_cancel(self, a),
+            (CommandType::ProtocolMessage, Some(A::ProtocolMessageCommandAttributes(a))) => self.message(&a.message_id),
             (kind, attributes) if is_close(kind) => close_command::execute(self, kind, attributes),
             (kind, None) => Err(not_set(kind)),
             (kind, Some(_)) => Err(not_built(kind)),
         }
+    }
+}
+
+impl Turn<'_, '_> {
+    /// Carries out a message at the place of its command.
+    fn message(&mut self, id: &str) -> Result<(), Fail> {
+        let cause = Cause::BadUpdateWorkflowExecutionMessage;
+        if id.is_empty() {
+            return Err(Fail::task(cause, "MessageID is not set on ProtocolMessageCommand."));
+        }
+        let Some(index) = self.messages.iter().position(|message| message.id == id) else {
+            return Err(Fail::task(cause, format!("ProtocolMessageCommand referenced absent message ID {id}")));
+        };
+        let message = self.messages.remove(index);
+        update::handle(self, &message)
     }
 }
 

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //!  completed ─▶ [Started][Completed, events of commands, what was buffered, Scheduled]
+//!  speculative, only rejections ─▶ nothing, caller is told where the worker goes on from
 //!  refused, attempt 1 ─▶ [Started][Failed, what was buffered, Scheduled], caller gets an error
 //!  refused, later attempt ─▶ nothing; the task is left to time out, caller gets an error
 //!  heartbeat for too long ─▶ [Started][TimedOut, Scheduled], caller gets NotFound
@@ -11,7 +12,6 @@
 use std::time::Duration;
 
 use base::Timestamp;
-use temporalio_protos::temporal::api::common::v1::WorkerVersionStamp;
 use temporalio_protos::temporal::api::deployment::v1::WorkerDeploymentVersion;
 use temporalio_protos::temporal::api::enums::v1::{
     VersioningBehavior, WorkerVersioningMode, WorkflowTaskFailedCause as Cause,
@@ -26,8 +26,8 @@ use super::command::{CompleteWorkflowTask, FreshIds};
 use super::commands::{Fail, Turn, check_sequence};
 use super::decision::ActivityTaskStarted;
 use super::step::Step;
-use super::workflow_task::{self, check_token, ids, is_transient};
-use super::{Note, Reply, State, activity, buffer, close, predefined};
+use super::workflow_task::{self, Author, Resend, check_token, ids, is_transient, speculative};
+use super::{Note, Reply, Soft, State, activity, buffer, close, predefined, update};
 use crate::Rejection;
 
 /// `before` is the state without any of this step's changes.
@@ -45,46 +45,64 @@ pub(crate) fn complete(step: &mut Step<'_>, before: &State, command: CompleteWor
         return Ok(Reply::Refused(Rejection::NotFound("workflow task heartbeat timeout".into())));
     }
     check_sequence(&request.commands)?;
-    let commands = std::mem::take(&mut request.commands);
-    let completed_event_id = write_completed(step, &request);
+    let leaves_no_trace = speculative::leaves_no_trace(&step.state, &request, step.limits.speculative_events_max);
+    let (commands, messages) = (std::mem::take(&mut request.commands), std::mem::take(&mut request.messages));
+    let completed_event_id = if leaves_no_trace {
+        step.soft(Soft::SpeculativeDropped);
+        0
+    } else {
+        write_completed(step, &request)
+    };
     set_sticky(step, &request);
 
-    let mut turn = Turn::new(step, completed_event_id, request.identity.clone(), fresh.clone());
-    let outcome = turn.run(commands).and_then(|()| check_messages(&request));
+    let mut turn = Turn::new(step, completed_event_id, request.identity.clone(), fresh.clone(), messages);
+    let outcome = turn.run(commands);
     let (has_buffered, cancelled) = (turn.has_buffered, turn.cancelled_unstarted);
     let eager = std::mem::take(&mut turn.eager_activities);
     if let Err(fail) = outcome {
-        return refuse(step, before, &request, &fail);
+        return refuse(step, before, &request, fail);
     }
+    if !request.force_create_new_workflow_task && step.state.is_running() {
+        update::reject_unanswered(step);
+    }
+    let reset_history_event_id = if leaves_no_trace { step.state.core.last_completed_task_started_event_id } else { 0 };
     let activity_tasks = start_eagerly(step, &eager, &request.identity, &fresh);
     if !step.state.is_running() {
         // What nobody will ever see any more.
         buffer::flush(step);
-        return Ok(Reply::WorkflowTaskCompleted { new_task: None, activity_tasks, reset_history_event_id: 0 });
+        return Ok(Reply::WorkflowTaskCompleted { new_task: None, activity_tasks, reset_history_event_id });
     }
     let mut new_task = None;
-    if request.force_create_new_workflow_task || has_buffered || cancelled {
+    let has_updates = update::has_unsent(&step.state);
+    let must_be_written = request.force_create_new_workflow_task || has_buffered || cancelled;
+    if must_be_written || has_updates {
         if heartbeats {
             workflow_task::schedule_heartbeat(step, original_scheduled_time.as_nanos());
+        } else if !must_be_written && request.return_new_workflow_task {
+            speculative::schedule_unwritten(step);
         } else {
             workflow_task::schedule(step);
         }
         if request.return_new_workflow_task {
-            let version = inline_version(&request);
-            new_task = Some(Box::new(workflow_task::start_inline(step, &request.identity, version)));
+            let resend = if request.force_create_new_workflow_task { Resend::No } else { Resend::Yes };
+            new_task = Some(Box::new(workflow_task::start_inline(step, author(&request), resend)));
         }
     }
-    Ok(Reply::WorkflowTaskCompleted { new_task, activity_tasks, reset_history_event_id: 0 })
+    Ok(Reply::WorkflowTaskCompleted { new_task, activity_tasks, reset_history_event_id })
 }
 
 /// Nothing of the completion counts; the task fails instead.
-fn refuse(step: &mut Step<'_>, before: &State, request: &Request, fail: &Fail) -> Result<Reply, Rejection> {
+fn refuse(step: &mut Step<'_>, before: &State, request: &Request, fail: Fail) -> Result<Reply, Rejection> {
+    if let Some(rejection) = fail.request {
+        return Err(*rejection);
+    }
     let message = fail.message();
     let error = Rejection::InvalidArgument(message.clone());
-    if before.core.workflow_task_attempt > 1 && fail.cause != Cause::UnhandledCommand {
-        return Err(error);
-    }
     *step = Step::new(before, step.now, step.limits);
+    update::abort_for_failed_task(step);
+    if before.core.workflow_task_attempt > 1 && fail.cause != Cause::UnhandledCommand {
+        return Ok(Reply::Refused(error));
+    }
     let binary_checksum = request.binary_checksum.clone();
     workflow_task::fail(
         step,
@@ -107,8 +125,8 @@ fn refuse(step: &mut Step<'_>, before: &State, request: &Request, fail: &Fail) -
 
 fn write_completed(step: &mut Step<'_>, request: &Request) -> i64 {
     let (scheduled_event_id, started_event_id) = ids(&step.state);
-    let identity = is_transient(&step.state).then_some(request.identity.as_str());
-    workflow_task::write_start(step, identity);
+    let is_unwritten = is_transient(&step.state) || step.state.speculative.is_some();
+    workflow_task::write_start(step, is_unwritten.then(|| author(request)));
     let options = request.deployment_options.as_ref();
     let versioned = options.is_none_or(|o| o.worker_versioning_mode() == WorkerVersioningMode::Versioned);
     let deployment_version = options.filter(|_| versioned).map(|options| WorkerDeploymentVersion {
@@ -161,17 +179,6 @@ fn start_eagerly(step: &mut Step<'_>, ids: &[i64], identity: &str, fresh: &Fresh
     pending.into_iter().map(|id| activity::start_eagerly(step, id, request_id, identity)).collect()
 }
 
-/// No update was ever sent to the worker, so there is none that it could answer.
-fn check_messages(request: &Request) -> Result<(), Fail> {
-    let Some(message) = request.messages.first() else { return Ok(()) };
-    let id = &message.protocol_instance_id;
-    let text = format!(
-        "update {id} wasn't found on the server. This is most likely a transient error which will be resolved \
-         automatically by retries"
-    );
-    Err(Fail::task(Cause::BadUpdateWorkflowExecutionMessage, text))
-}
-
 fn check_versioning(request: &Request) -> Result<(), Rejection> {
     let mode = request.deployment_options.as_ref().map(|options| options.worker_versioning_mode());
     let has_deployment = request.deployment.is_some();
@@ -185,11 +192,7 @@ fn check_versioning(request: &Request) -> Result<(), Rejection> {
 
 /// When the first task of this chain of heartbeats was scheduled.
 fn original_scheduled_time(state: &State) -> Timestamp {
-    state
-        .core
-        .workflow_task
-        .as_ref()
-        .map_or(Timestamp::ZERO, |task| Timestamp::from_nanos(task.original_scheduled_time))
+    state.task().map_or(Timestamp::ZERO, |task| Timestamp::from_nanos(task.original_scheduled_time))
 }
 
 fn is_too_long(step: &Step<'_>, original_scheduled_time: Timestamp) -> bool {
@@ -197,8 +200,8 @@ fn is_too_long(step: &Step<'_>, original_scheduled_time: Timestamp) -> bool {
     step.now > original_scheduled_time + allowed
 }
 
-/// The version in the start of a task that is handed out with the answer.
-fn inline_version(request: &Request) -> Option<WorkerVersionStamp> {
+/// The worker as it is written in the start of a task that it did not poll for.
+fn author(request: &Request) -> Author {
     let stamp = request.worker_version_stamp.clone();
-    stamp.filter(|stamp| !stamp.use_versioning)
+    Author { identity: request.identity.clone(), version: stamp.filter(|stamp| !stamp.use_versioning) }
 }

@@ -26,6 +26,8 @@ pub(crate) enum Due {
     StickyTask,
     /// The worker that holds the workflow task is silent.
     WorkflowTask,
+    /// Nobody picked the speculative workflow task up.
+    SpeculativeTask,
     /// The run or the execution has run out of time.
     Run,
 }
@@ -48,18 +50,29 @@ impl State {
         if self.is_running() { self.durable_due().map(|(time, _)| time) } else { self.removable_after() }
     }
 
-    /// When `FireTimers` must be called next for soft state (a started workflow task).
+    /// When `FireTimers` must be called next for soft state (a started or a speculative workflow task).
     #[must_use]
     pub fn soft_deadline(&self) -> Option<Timestamp> {
-        let started = self.started.as_ref()?;
-        let task = self.core.workflow_task.as_ref()?;
-        Some(started.time + duration::value(task.start_to_close_timeout.as_ref()))
+        self.soft_due().map(|(time, _)| time)
     }
 
     /// The earliest thing to do, soft state included.
     pub(crate) fn next_due(&self) -> Option<(Timestamp, Due)> {
-        let soft = self.soft_deadline().map(|time| (time, Due::WorkflowTask));
-        [soft, self.durable_due()].into_iter().flatten().min()
+        [self.soft_due(), self.durable_due()].into_iter().flatten().min()
+    }
+
+    fn soft_due(&self) -> Option<(Timestamp, Due)> {
+        let task = self.task()?;
+        match &self.started {
+            Some(started) => {
+                let timeout = duration::value(task.start_to_close_timeout.as_ref());
+                Some((started.time + timeout, Due::WorkflowTask))
+            }
+            None => {
+                let deadline = time(self.speculative?.schedule_to_start_deadline)?;
+                Some((deadline, Due::SpeculativeTask))
+            }
+        }
     }
 
     fn durable_due(&self) -> Option<(Timestamp, Due)> {

@@ -12,7 +12,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::State;
 use super::errand::Errand;
-use super::state::Started;
+use super::state::{Admitted, Started};
 use super::stored;
 use crate::Rejection;
 
@@ -144,6 +144,17 @@ pub enum Note {
     ErrandDone {
         errand: Errand,
     },
+    /// Follows on the `Scheduled` of a workflow task that was not meant to be written.
+    SpeculativeWritten {
+        /// When it gives up on its queue; 0 when it ends now.
+        deadline: u64,
+        /// Its `Started` is written with it, or will be when it ends.
+        started: bool,
+    },
+    /// An update that history admitted was rejected.
+    UpdateForgotten {
+        id: String,
+    },
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -159,6 +170,27 @@ pub struct ActivityStarted {
 pub enum Soft {
     /// A worker took the workflow task.
     TaskStarted(Arc<Started>),
+    /// A workflow task that is written only when there is a reason.
+    SpeculativeScheduled(stored::WorkflowTask),
+    /// It ended, and history need not know.
+    SpeculativeDropped,
+    UpdateAdmitted(Arc<Admitted>),
+    /// All admitted updates are with the worker that holds the workflow task.
+    UpdatesSent,
+    UpdateEnded {
+        id: String,
+        end: UpdateEnd,
+    },
+}
+
+/// How an update ends that was never accepted.
+#[derive(Clone, PartialEq, Debug)]
+pub enum UpdateEnd {
+    Rejected(Box<Failure>),
+    /// The caller gets an error.
+    Refused(Rejection),
+    /// It did not reach the workflow; the caller's request is made again.
+    Lost,
 }
 
 /// Done after commit, at least once. `State::tasks` yields the same set again.
@@ -208,6 +240,8 @@ pub enum Reply {
         activity_tasks: Vec<ActivityTaskStarted>,
         reset_history_event_id: i64,
     },
+    /// The update with the id of the request is known now.
+    Update(UpdateStage),
     ActivityTaskStarted(Box<ActivityTaskStarted>),
     Heartbeat {
         cancel_requested: bool,
@@ -221,6 +255,20 @@ pub enum Reply {
     /// The changes are committed, and still the caller gets this error: a refused workflow
     /// task completion fails the task, an exceeded limit ends the run.
     Refused(Rejection),
+}
+
+/// How far an update is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum UpdateStage {
+    Unknown,
+    Admitted,
+    Accepted,
+    /// The event that holds the outcome.
+    Completed {
+        event_id: i64,
+    },
+    /// Accepted, and then the run was closed.
+    Failed(Box<Failure>),
 }
 
 /// A started workflow task, less its history and its token, which the runtime adds.

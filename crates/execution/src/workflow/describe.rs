@@ -89,15 +89,20 @@ impl State {
             RequestIdInfo { event_type: EventType::WorkflowExecutionStarted.into(), event_id: 1, buffered: false };
         info.request_id_infos.insert(self.run.request_id.clone(), created);
         for (id, event_id) in &self.request_ids {
-            let event_type = EventType::WorkflowExecutionOptionsUpdated.into();
-            let joined = RequestIdInfo { event_type, event_id: *event_id, buffered: *event_id == 0 };
+            let is_update = self.updates.values().any(|update| update.accepted_event_id == *event_id);
+            let event_type = if *event_id != 0 && is_update {
+                EventType::WorkflowExecutionUpdateAccepted
+            } else {
+                EventType::WorkflowExecutionOptionsUpdated
+            };
+            let joined = RequestIdInfo { event_type: event_type.into(), event_id: *event_id, buffered: *event_id == 0 };
             info.request_id_infos.insert(id.to_string(), joined);
         }
         info
     }
 
     fn pending_task(&self) -> Option<PendingWorkflowTaskInfo> {
-        let task = self.core.workflow_task.as_ref()?;
+        let task = self.task()?;
         let state = match self.started {
             Some(_) => PendingWorkflowTaskState::Started,
             None => PendingWorkflowTaskState::Scheduled,

@@ -18,6 +18,7 @@ pub(crate) fn fire(step: &mut Step<'_>, fresh: &FreshIds) {
             Due::Activity(scheduled_event_id, due) => activity::due(step, scheduled_event_id, due),
             Due::StickyTask => workflow_task::sticky_time_out(step),
             Due::WorkflowTask => workflow_task::time_out(step),
+            Due::SpeculativeTask => workflow_task::speculative_time_out(step),
             Due::Run => close::time_out(step, fresh),
         }
     }

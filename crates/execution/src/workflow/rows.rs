@@ -40,6 +40,8 @@ pub enum RowKey {
     Report,
     /// The callbacks that it brought.
     Callbacks(String),
+    /// An update that history tells of, by its id.
+    Update(String),
 }
 
 // First byte of a row's key. Never reused.
@@ -60,6 +62,7 @@ const SIGNAL_EXTERNAL: u8 = 102;
 const CANCEL_EXTERNAL: u8 = 103;
 const REPORT: u8 = 104;
 const CALLBACKS: u8 = 160;
+const UPDATE: u8 = 120;
 
 impl RowKey {
     /// The part of the persistent key below the run: ordered, and a prefix of no other.
@@ -83,6 +86,7 @@ impl RowKey {
             Self::CancelExternal(id) => (CANCEL_EXTERNAL, &id.to_be_bytes()),
             Self::Report => (REPORT, &[]),
             Self::Callbacks(id) => (CALLBACKS, id.as_bytes()),
+            Self::Update(id) => (UPDATE, id.as_bytes()),
         };
         [&[tag], rest].concat()
     }
@@ -110,6 +114,7 @@ impl RowKey {
             (REPORT, true) => Some(Self::Report),
             (REQUEST_ID, _) => std::str::from_utf8(rest).ok().map(|id| Self::RequestId(id.to_owned())),
             (CALLBACKS, _) => std::str::from_utf8(rest).ok().map(|id| Self::Callbacks(id.to_owned())),
+            (UPDATE, _) => std::str::from_utf8(rest).ok().map(|id| Self::Update(id.to_owned())),
             _ => None,
         }
     }
@@ -169,6 +174,7 @@ impl State {
             | RowKey::CancelExternal(_)
             | RowKey::Report => self.outgoing.encode_row(key)?,
             RowKey::Callbacks(id) => self.callbacks.get(id.as_str())?.encode_to_vec(),
+            RowKey::Update(id) => self.updates.get(id.as_str())?.encode_to_vec(),
         };
         Some(bytes.into())
     }
@@ -212,6 +218,7 @@ impl State {
                 RowKey::Callbacks(id) => {
                     state.callbacks.insert_mut(id.as_str().into(), Arc::new(stored::Callbacks::decode(bytes)?));
                 }
+                RowKey::Update(id) => super::update::put(&mut state, id, stored::Update::decode(bytes)?),
             }
         }
         for (id, row) in activities {
@@ -220,6 +227,7 @@ impl State {
         }
         outgoing::index(&mut state);
         state.items_bytes = super::size::items_bytes(&state);
+        super::update::order_admitted(&mut state);
         Ok(state)
     }
 }
@@ -251,7 +259,12 @@ fn rows_of_event(event_id: i64, attributes: &Attributes, rows: &mut Vec<RowKey>)
         A::ActivityTaskCancelRequestedEventAttributes(a) => rows.push(RowKey::Activity(a.scheduled_event_id)),
         A::TimerStartedEventAttributes(_) => rows.push(RowKey::Timer(event_id)),
         A::TimerCanceledEventAttributes(a) => rows.push(RowKey::Timer(a.started_event_id)),
-        _ => {}
+        A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+            rows.push(RowKey::Update(a.protocol_instance_id.clone()));
+            let request_id = super::update::request_id(a);
+            rows.extend((!request_id.is_empty()).then(|| RowKey::RequestId(request_id.to_owned())));
+        }
+        _ => rows.extend(super::update::id_of(attributes).map(|id| RowKey::Update(id.to_owned()))),
     }
 }
 
@@ -301,7 +314,9 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::StickyDeferred { .. }
         | Note::ResetTo { .. }
         | Note::ResetFinished
-        | Note::DeleteRequested { .. } => vec![RowKey::Core],
+        | Note::DeleteRequested { .. }
+        | Note::SpeculativeWritten { .. } => vec![RowKey::Core],
+        Note::UpdateForgotten { id } => vec![RowKey::Update(id.clone())],
         Note::ErrandDone { errand } => outgoing::rows_of_done(*errand),
         Note::ActivityStarted(started) => vec![RowKey::Core, RowKey::Activity(started.scheduled_event_id)],
         Note::Transition => vec![RowKey::Core],

@@ -17,7 +17,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::draft::draft;
 use super::step::Step;
-use super::{Note, Reply, buffer, close, workflow_task};
+use super::{Note, Reply, State, buffer, close, workflow_task};
 use crate::Rejection;
 
 /// Whether the signal waits with a workflow whose first task is delayed.
@@ -106,14 +106,18 @@ pub(crate) fn validate(step: &Step<'_>, request: &wf::SignalWorkflowExecutionReq
     if state.core.signal_count + buffer::signals(state) >= step.limits.signals_max {
         return Err(Rejection::InvalidArgument("exceeded workflow execution limit for signal events".into()));
     }
-    if state.core.close_attempted && state.started.is_some() {
-        return Err(closing());
-    }
-    Ok(())
+    check_closing(state)
 }
 
 /// The worker tried to close the run: let it, instead of feeding it new work for ever.
-fn closing() -> Rejection {
+pub(crate) fn check_closing(state: &State) -> Result<(), Rejection> {
+    if !state.core.close_attempted || state.started.is_none() {
+        return Ok(());
+    }
+    Err(closing())
+}
+
+pub(crate) fn closing() -> Rejection {
     Rejection::ResourceExhausted {
         message: "workflow operation can not be applied because workflow is closing".into(),
         cause: ResourceExhaustedCause::BusyWorkflow.into(),

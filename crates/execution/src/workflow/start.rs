@@ -120,6 +120,8 @@ fn of_child(
 
 /// The first task's delay is over.
 pub(crate) fn first_task_due(step: &mut Step<'_>) {
+    // An update was faster: its task is the first one, and must not vanish now.
+    workflow_task::speculative::settle(step);
     workflow_task::schedule(step);
 }
 

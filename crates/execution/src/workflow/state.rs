@@ -14,6 +14,7 @@ use temporalio_protos::temporal::api::history::v1::{
     ActivityTaskScheduledEventAttributes, HistoryEvent, WorkflowExecutionStartedEventAttributes,
 };
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::update::v1 as update;
 use temporalio_protos::temporal::api::workflow::v1::ResetPoints;
 
 use super::deadlines::Due;
@@ -54,6 +55,27 @@ pub struct State {
     pub(crate) deadlines: RedBlackTreeSetSync<(Timestamp, Due)>,
     /// The workflow task is with a worker. Lost with the leader.
     pub(crate) started: Option<Arc<Started>>,
+    /// Updates that history tells of, by id.
+    pub(crate) updates: RedBlackTreeMapSync<Arc<str>, stored::Update>,
+    /// Those of them that are accepted and not completed.
+    pub(crate) open_updates: RedBlackTreeSetSync<Arc<str>>,
+    /// Updates that no worker accepted yet, oldest first. All but those that history tells of
+    /// are lost with the leader.
+    pub(crate) admitted: Arc<Vec<Arc<Admitted>>>,
+    /// A workflow task that is not written. Lost with the leader.
+    pub(crate) speculative: Option<stored::WorkflowTask>,
+    /// How many there were under this leader. Their stamps are negative.
+    pub(crate) speculations: i64,
+}
+
+/// An update on its way to a worker.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Admitted {
+    pub(crate) id: Arc<str>,
+    /// None: the `UpdateAdmitted` event with this id has it.
+    pub(crate) request: Option<Arc<update::Request>>,
+    pub(crate) admitted_event_id: i64,
+    pub(crate) sent: bool,
 }
 
 /// A pending activity.
@@ -105,6 +127,11 @@ impl State {
             outgoing: Outgoing::default(),
             deadlines: RedBlackTreeSetSync::new_sync(),
             started: None,
+            updates: RedBlackTreeMapSync::new_sync(),
+            open_updates: RedBlackTreeSetSync::new_sync(),
+            admitted: Arc::default(),
+            speculative: None,
+            speculations: 0,
         }
     }
 
@@ -152,7 +179,7 @@ impl State {
     /// Whether a workflow task is scheduled or started, and whether it is started.
     #[must_use]
     pub fn pending_workflow_task(&self) -> Option<bool> {
-        self.core.workflow_task.as_ref().filter(|_| self.is_running()).map(|_| self.started.is_some())
+        self.task().filter(|_| self.is_running()).map(|_| self.started.is_some())
     }
 
     /// The sticky queue and its normal queue, for a query: `(sticky, normal)`.
@@ -169,13 +196,6 @@ impl State {
         let activities = offered.filter_map(|id| self.activity_task_ref(*id)).map(Task::Activity);
         let errands = self.outgoing.errands.iter().copied().map(Task::Errand);
         workflow.into_iter().chain(activities).chain(errands).collect()
-    }
-
-    /// Whether `tasks` has any.
-    #[must_use]
-    pub fn has_tasks(&self) -> bool {
-        let mut offered = self.activities_offered.iter();
-        self.workflow_task_ref().is_some() || offered.any(|id| self.activity_task_ref(*id).is_some())
     }
 
     /// A worker saw this run once, so that a query can be answered.
@@ -267,14 +287,50 @@ impl State {
         self.core.first_task_time != 0 && !self.core.had_workflow_task
     }
 
+    /// The pending workflow task, written or not.
+    pub(crate) fn task(&self) -> Option<&stored::WorkflowTask> {
+        self.core.workflow_task.as_ref().or(self.speculative.as_ref())
+    }
+
+    pub(crate) fn task_stamp(&self) -> i64 {
+        if self.speculative.is_some() { -self.speculations } else { self.core.workflow_task_stamp }
+    }
+
+    /// Whether the next leader has something to offer.
+    #[must_use]
+    pub fn has_durable_tasks(&self) -> bool {
+        let mut offered = self.activities_offered.iter();
+        let has_activities = offered.any(|id| self.activity_task_ref(*id).is_some());
+        self.is_running() && (self.core.workflow_task.is_some() || has_activities)
+    }
+
+    /// The state as the next leader would find it.
+    #[must_use]
+    pub fn durable(&self) -> Self {
+        let mut state = self.clone();
+        state.started = None;
+        state.speculative = None;
+        state.speculations = 0;
+        let by_event = state.admitted.iter().filter(|update| update.admitted_event_id != 0);
+        state.admitted =
+            Arc::new(by_event.map(|update| Arc::new(Admitted { sent: false, ..(**update).clone() })).collect());
+        state
+    }
+
+    /// Whether there is something that only this leader knows.
+    #[must_use]
+    pub fn is_soft(&self) -> bool {
+        self.is_running() && (self.started.is_some() || self.speculative.is_some() || !self.admitted.is_empty())
+    }
+
     pub(crate) fn workflow_task_ref(&self) -> Option<WorkflowTaskRef> {
-        let task = self.core.workflow_task.as_ref().filter(|_| self.is_running() && self.started.is_none())?;
+        let task = self.task().filter(|_| self.is_running() && self.started.is_none())?;
         let queue = self.current_queue();
         Some(WorkflowTaskRef {
             task_queue: queue.name,
             normal_queue: Some(queue.normal_name).filter(|name| !name.is_empty()),
             scheduled_event_id: task.scheduled_event_id,
-            stamp: self.core.workflow_task_stamp,
+            stamp: self.task_stamp(),
             scheduled_time: Timestamp::from_nanos(task.scheduled_time),
             priority: self.start().priority.clone(),
         })

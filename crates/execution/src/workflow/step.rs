@@ -9,6 +9,7 @@ use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use super::decision::{NewRun, Task};
 use super::draft::draft;
 use super::errand::Errand;
+use super::workflow_task::speculative;
 use super::{Change, Decision, Note, Reply, Soft, State, apply, buffer};
 use crate::Limits;
 
@@ -22,12 +23,12 @@ pub(crate) struct Step<'a> {
     offered: Vec<i64>,
     /// What was under way at other runs.
     errands_before: RedBlackTreeSetSync<Errand>,
-    stamp_before: i64,
+    stamps_before: (i64, i64),
 }
 
 impl<'a> Step<'a> {
     pub(crate) fn new(state: &State, now: Timestamp, limits: &'a Limits) -> Self {
-        let stamp_before = state.core.workflow_task_stamp;
+        let stamps_before = stamps(state);
         let errands_before = state.outgoing.errands.clone();
         Self {
             state: state.clone(),
@@ -37,11 +38,14 @@ impl<'a> Step<'a> {
             changes: Vec::new(),
             offered: Vec::new(),
             errands_before,
-            stamp_before,
+            stamps_before,
         }
     }
 
     pub(crate) fn note(&mut self, note: Note) {
+        if !matches!(note, Note::StickySet { .. } | Note::StickyCleared) {
+            speculative::settle(self);
+        }
         if let Note::ActivityReady { scheduled_event_id }
         | Note::ActivityReturned { scheduled_event_id }
         | Note::ActivitySet { scheduled_event_id, .. }
@@ -64,6 +68,9 @@ impl<'a> Step<'a> {
 
     /// Writes a drafted event and returns its id.
     pub(crate) fn write(&mut self, mut event: HistoryEvent) -> i64 {
+        if !event.attributes.as_ref().is_some_and(speculative::leaves_unwritten) {
+            speculative::settle(self);
+        }
         let id = self.state.core.next_event_id;
         event.event_id = id;
         event.task_id = id;
@@ -77,6 +84,7 @@ impl<'a> Step<'a> {
     /// An event from outside: it waits in the buffer while a worker holds the workflow task,
     /// so that the worker's commands directly follow the task that made them.
     pub(crate) fn happened(&mut self, event: HistoryEvent) -> Option<i64> {
+        speculative::settle(self);
         if self.state.started.is_some() {
             let sequence = self.state.core.next_buffered;
             self.note(Note::Buffered { sequence, event: Box::new(event) });
@@ -89,7 +97,7 @@ impl<'a> Step<'a> {
     pub(crate) fn finish(mut self, reply: Reply) -> Decision {
         buffer::enforce_limits(&mut self);
         let state = &self.state;
-        let scheduled = state.core.workflow_task_stamp != self.stamp_before;
+        let scheduled = stamps(state) != self.stamps_before;
         let workflow = state.workflow_task_ref().filter(|_| scheduled).map(Task::Workflow);
         let activities = self.offered.iter().filter_map(|id| state.activity_task_ref(*id)).map(Task::Activity);
         let errands = state.outgoing.errands.iter().filter(|errand| !self.errands_before.contains(errand));
@@ -109,4 +117,9 @@ impl<'a> Step<'a> {
         apply(&mut self.state, &change);
         self.changes.push(change);
     }
+}
+
+/// Change when a workflow task is to be offered anew.
+fn stamps(state: &State) -> (i64, i64) {
+    (state.core.workflow_task_stamp, state.speculations)
 }

@@ -13,11 +13,14 @@
 //! happens meanwhile is buffered. After a first failure the task is *transient*: history
 //! shows neither the later attempts nor their failures, and `Scheduled` and `Started` of the
 //! attempt that succeeds are written when it completes. New events make it a normal first
-//! attempt again.
+//! attempt again. A *speculative* task is scheduled for the sake of updates and is not written
+//! either, see `speculative`.
 
 mod held;
+pub(crate) mod speculative;
 
-pub(crate) use held::{check_token, ids, start, start_inline, suggest_continue_as_new, write_start};
+pub(crate) use held::{Author, Resend, check_token, ids, start, start_inline, suggest_continue_as_new, write_start};
+pub(crate) use speculative::time_out as speculative_time_out;
 
 use std::time::Duration;
 
@@ -44,7 +47,7 @@ const BACKOFF_MAX: Duration = Duration::from_secs(10 * 60);
 
 /// Schedules a workflow task unless there is one already.
 pub(crate) fn schedule(step: &mut Step<'_>) {
-    if step.state.core.workflow_task.is_some() || !step.state.is_running() {
+    if step.state.task().is_some() || !step.state.is_running() {
         return;
     }
     let mut attempt = step.state.core.workflow_task_attempt;
@@ -63,6 +66,7 @@ pub(crate) fn schedule(step: &mut Step<'_>) {
             start_to_close_timeout: Some(duration::proto(timeout)),
             transient: true,
             schedule_to_start_deadline: 0,
+            started_unwritten: false,
         }));
     } else {
         let queue = step.state.current_queue();
@@ -83,7 +87,8 @@ pub(crate) fn fail(step: &mut Step<'_>, attributes: WorkflowTaskFailedEventAttri
         return predefined::task_failed(step);
     }
     let (scheduled_event_id, started_event_id) = ids(&step.state);
-    write_start(step, None);
+    let author = Author { identity: attributes.identity.clone(), version: None };
+    write_start(step, Some(author).filter(|_| step.state.speculative.is_some()));
     step.event(Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes {
         scheduled_event_id,
         started_event_id,
@@ -149,7 +154,8 @@ pub(crate) fn write_timed_out(step: &mut Step<'_>) {
         return predefined::task_failed(step);
     }
     let (scheduled_event_id, started_event_id) = ids(&step.state);
-    write_start(step, None);
+    let author = Author::default();
+    write_start(step, Some(author).filter(|_| step.state.speculative.is_some()));
     step.event(timed_out(scheduled_event_id, started_event_id, TimeoutType::StartToClose));
     predefined::task_failed(step);
 }
@@ -160,7 +166,8 @@ pub(crate) fn sticky_time_out(step: &mut Step<'_>) {
     if let Some(started) = &step.state.started {
         let timeout = duration::value(step.state.core.sticky_schedule_to_start_timeout.as_ref());
         let deadline = (started.time.max(step.now) + timeout.max(Duration::from_secs(1))).as_nanos();
-        step.note(Note::StickyDeferred { deadline });
+        // Only a task that was speculative has a deadline on the normal queue, and only one.
+        step.note(Note::StickyDeferred { deadline: if step.state.is_sticky() { deadline } else { 0 } });
         return;
     }
     step.event(timed_out(task.scheduled_event_id, 0, TimeoutType::ScheduleToStart));

@@ -30,6 +30,8 @@ struct Checker {
     children: BTreeMap<i64, Option<i64>>,
     /// Signals and cancel requests on their way.
     external: BTreeSet<i64>,
+    /// Updates by id: the event that accepted them, until they are completed.
+    updates: BTreeMap<String, Option<i64>>,
     closed: bool,
     begun: Timestamp,
     heartbeats_max: Duration,
@@ -117,6 +119,15 @@ impl Checker {
                 let due = self.run_timeout.expect("a run without timeout does not time out");
                 assert!(time(event) >= due, "a run times out early");
                 self.closed = true;
+            }
+            A::WorkflowExecutionUpdateAcceptedEventAttributes(a) => {
+                let known = self.updates.insert(a.protocol_instance_id.clone(), Some(event.event_id));
+                assert_eq!(known, None, "an update is accepted once");
+            }
+            A::WorkflowExecutionUpdateCompletedEventAttributes(a) => {
+                let id = a.meta.as_ref().map_or("", |meta| &meta.update_id);
+                let accepted = self.updates.get_mut(id).and_then(Option::take);
+                assert_eq!(accepted, Some(a.accepted_event_id), "an accepted update is completed, once");
             }
             attributes => self.activity(event, attributes),
         }

@@ -17,9 +17,11 @@ use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, CanceledFailureInfo, Failure};
 use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
+use temporalio_protos::temporal::api::workflowservice::v1::respond_workflow_task_completed_request::Capabilities;
 
 use super::between;
 use super::script::{Call, duration};
+use super::update;
 
 pub(crate) fn payloads(text: &str) -> Payloads {
     Payloads { payloads: vec![payload(text)] }
@@ -109,7 +111,11 @@ pub(crate) fn complete_task(
         schedule_to_start_timeout: call.duration("sticky-timeout"),
     });
     let request = wf::RespondWorkflowTaskCompletedRequest {
-        commands: more.iter().map(workflow_command).collect(),
+        commands: more.iter().filter_map(command).collect(),
+        messages: more.iter().filter_map(update::message).collect(),
+        capabilities: call
+            .has("may-discard")
+            .then_some(Capabilities { discard_speculative_workflow_task_with_events: true }),
         identity: call.text_or("worker", "worker"),
         sticky_attributes: sticky,
         return_new_workflow_task: call.has("return-new"),
@@ -118,6 +124,10 @@ pub(crate) fn complete_task(
         ..Default::default()
     };
     CompleteWorkflowTask { token, request, fresh }
+}
+
+fn command(call: &Call) -> Option<command::Command> {
+    if update::is_update(call) { update::command(call) } else { Some(workflow_command(call)) }
 }
 
 pub(crate) fn fail_task(token: WorkflowTaskToken, call: &Call) -> FailWorkflowTask {
@@ -347,6 +357,14 @@ pub(crate) fn limit(limits: &mut Limits, call: &Call) {
         state_bytes_max: call.number("state_bytes_max").unwrap_or(given.state_bytes_max),
         transaction_bytes_max: call.number("transaction_bytes_max").unwrap_or(given.transaction_bytes_max),
         buffered_events_bytes_max: call.number("buffered_events_bytes_max").unwrap_or(given.buffered_events_bytes_max),
+        updates_in_flight_max: call.number("updates_in_flight_max").unwrap_or(given.updates_in_flight_max),
+        updates_in_flight_bytes_max: call
+            .number("updates_in_flight_bytes_max")
+            .unwrap_or(given.updates_in_flight_bytes_max),
+        updates_max: call.number("updates_max").unwrap_or(given.updates_max),
+        updates_suggest_continue_as_new: call
+            .number("updates_suggest_continue_as_new")
+            .unwrap_or(given.updates_suggest_continue_as_new),
         signals_max: call.number("signals_max").unwrap_or(given.signals_max),
         buffered_events_max: call.number("buffered_events_max").unwrap_or(given.buffered_events_max),
         activity_failure_bytes_max: call

@@ -7,11 +7,13 @@ use base::{RunId, Timestamp};
 use execution::Rejection;
 use execution::workflow::{
     ActivityTarget, ActivityTaskStarted, Change, Command, Decision, FreshIds, NewRun, Note, Reply, ReturnActivityTask,
-    Start, StartActivityTask, StartWorkflowTask, State, StoredActivity, Task, WorkflowTaskStarted, WorkflowTaskToken,
+    Soft, Start, StartActivityTask, StartWorkflowTask, State, StoredActivity, Task, UpdateEnd, UpdateStage,
+    WorkflowTaskStarted, WorkflowTaskToken,
 };
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{TaskQueueKind, WorkflowExecutionStatus};
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_protos::temporal::api::protocol::v1::message::SequencingId;
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
@@ -21,6 +23,7 @@ use super::print;
 use super::requests::{self, payloads};
 use super::reset;
 use super::script::{self, Call};
+use super::update;
 use super::world::World;
 
 /// More wake-ups than this at one time: the run does not do what it wanted to be woken for.
@@ -207,6 +210,7 @@ impl Runner {
             "update-activity" => Command::UpdateActivityOptions(Box::new(operations::update_options(call))),
             "signal" if call.has("skipping-delay") => Command::SignalSkippingDelay(Box::new(requests::signal(call))),
             "signal" => Command::Signal(Box::new(requests::signal(call))),
+            "update" => Command::AdmitUpdate(Box::new(update::admit(call))),
             "attach" => Command::Attach(Box::new(requests::attach(call))),
             "cancel" => Command::RequestCancel(Box::new(wf::RequestCancelWorkflowExecutionRequest {
                 identity: "client".into(),
@@ -372,7 +376,7 @@ impl Runner {
         lines(changes.iter().filter(is_telling).map(|change| match change {
             Change::Event(event) => self.event(event),
             Change::Note(note) => self.note(note),
-            Change::Soft(soft) => format!("soft {}", variant(&format!("{soft:?}"))),
+            Change::Soft(soft) => soft_change(soft),
         }))
     }
 
@@ -477,6 +481,11 @@ fn reply(reply: &Reply) -> String {
         Reply::ActivityOptions(options) => {
             format!("reply {}\n", print::message("activity.v1.ActivityOptions", &**options))
         }
+        Reply::Update(UpdateStage::Failed(failure)) => {
+            format!("reply update Failed {{{}}}\n", print::message("failure.v1.Failure", &**failure))
+        }
+        Reply::Update(UpdateStage::Completed { event_id }) => format!("reply update Completed #{event_id}\n"),
+        Reply::Update(stage) => format!("reply update {stage:?}\n"),
         Reply::TaskGone => "reply task gone\n".into(),
         Reply::Refused(rejection) => refused(rejection),
     }
@@ -486,8 +495,13 @@ fn workflow_task(started: &WorkflowTaskStarted) -> String {
     let token = &started.token;
     let last = started.history_next_event_id - 1;
     let tail: Vec<String> = started.tail.iter().map(|event| format!("{}", event.event_id)).collect();
+    let updates = started.response.messages.iter().map(|message| match &message.sequencing_id {
+        Some(SequencingId::EventId(id)) => format!(" update {}@{id}", message.protocol_instance_id),
+        other => format!(" update {} {other:?}", message.protocol_instance_id),
+    });
+    let updates: String = updates.collect();
     format!(
-        "workflow task scheduled=#{} started=#{} attempt={} previous=#{} history=#{}..#{last} tail=[{}]\n",
+        "workflow task scheduled=#{} started=#{} attempt={} previous=#{} history=#{}..#{last} tail=[{}]{updates}\n",
         token.scheduled_event_id,
         token.started_event_id,
         token.attempt,
@@ -512,6 +526,19 @@ fn task(task: &Task) -> String {
             format!("task activity #{} on {} stamp={}", task.scheduled_event_id, task.task_queue, task.stamp)
         }
         Task::Errand(errand) => format!("task {errand:?}"),
+    }
+}
+
+fn soft_change(soft: &Soft) -> String {
+    match soft {
+        Soft::UpdateEnded { id, end: UpdateEnd::Rejected(failure) } => {
+            format!("soft UpdateRejected {id} {{{}}}", print::message("failure.v1.Failure", &**failure))
+        }
+        Soft::UpdateEnded { id, end: UpdateEnd::Refused(rejection) } => {
+            format!("soft UpdateRefused {id} {}", refused(rejection).trim_end())
+        }
+        Soft::UpdateEnded { id, end: UpdateEnd::Lost } => format!("soft UpdateLost {id}"),
+        soft => format!("soft {}", variant(&format!("{soft:?}"))),
     }
 }
 

@@ -5,6 +5,7 @@ use storage::Batch;
 use tokio::sync::oneshot;
 
 use super::input::{Answer, QueryOutcome, ReplyTo};
+use super::update::UpdateNews;
 use crate::run::RunKey;
 use api::Error;
 use execution::workflow::{Errand, Task};
@@ -46,6 +47,7 @@ pub(super) struct AfterCommit {
     pub(super) deliveries: Vec<Delivery>,
     /// Results of queries that rode on a task.
     pub(super) queries: Vec<(oneshot::Sender<QueryOutcome>, QueryOutcome)>,
+    pub(super) updates: Vec<UpdateNews>,
 }
 
 /// The batch being put together.

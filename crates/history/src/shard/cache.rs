@@ -88,7 +88,7 @@ impl Entry {
     }
 
     fn may_go(&self, applied_seq: u64) -> bool {
-        self.last_seq <= applied_seq && self.state.as_ref().is_none_or(|state| state.soft_deadline().is_none())
+        self.last_seq <= applied_seq && self.state.as_ref().is_none_or(|state| !state.is_soft())
     }
 }
 

@@ -56,11 +56,12 @@ impl Leader {
                 return self.wait_for_events(&run, &token);
             }
         }
-        self.answer_events(request, &run, token.first_event_id, end)
+        self.answer_events(caller, request, &run, token.first_event_id, end)
     }
 
     fn answer_events(
         &mut self,
+        caller: &Caller,
         request: &GetWorkflowExecutionHistoryRequest,
         run: &RunKey,
         first: i64,
@@ -80,7 +81,7 @@ impl Leader {
             return self.answer_page(page, token);
         }
         let tail = self.state(run).unwritten_tail();
-        if tail.first().is_some_and(|event| event.event_id == end) {
+        if !caller.written_events_only && tail.first().is_some_and(|event| event.event_id == end) {
             page.pieces.push(wire::encode_history(tail.iter()));
         }
         self.answer_page(page, None)

@@ -4,7 +4,9 @@ use api::Error;
 use api::internal::{HistoryRequest, HistoryResponse, PartitionKey};
 use bytes::Bytes;
 use temporalio_protos::temporal::api::query::v1::WorkflowQueryResult;
-use tokio::sync::oneshot;
+use temporalio_protos::temporal::api::update::v1::Outcome;
+use temporalio_protos::temporal::api::workflowservice::v1::StartWorkflowExecutionResponse;
+use tokio::sync::{oneshot, watch};
 
 pub(crate) type ReplyTo = oneshot::Sender<Result<Answer, Error>>;
 
@@ -35,10 +37,32 @@ pub(crate) enum Answer {
         empty: Bytes,
         wake: oneshot::Receiver<()>,
     },
+    /// The update is on its way.
+    Update(Box<UpdateWait>),
     /// The query rides on the next workflow task.
     QueryBuffered(oneshot::Receiver<QueryOutcome>),
     /// Nothing is in progress: ask a worker directly.
     QueryNow(Box<QueryDispatch>),
+}
+
+/// How far an update is.
+#[derive(Clone, Debug)]
+pub(crate) enum Progress {
+    Admitted,
+    Accepted,
+    Completed(Box<Outcome>),
+    Failed(Error),
+    /// It never reached the run; the request is made again.
+    Lost,
+}
+
+/// An update for whose next stages somebody waits.
+pub(crate) struct UpdateWait {
+    pub(crate) run_id: String,
+    pub(crate) now: Progress,
+    pub(crate) next: Option<watch::Receiver<Progress>>,
+    /// What came of the start, if one came with the update.
+    pub(crate) start: Option<StartWorkflowExecutionResponse>,
 }
 
 pub(crate) enum QueryOutcome {

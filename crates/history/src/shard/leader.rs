@@ -33,6 +33,7 @@ use super::query::BufferedQuery;
 use super::reclaim::Reclaim;
 use super::scan::CellScan;
 use super::timers::{TimerError, Timers};
+use super::update::{UpdateNews, Updates};
 use crate::error;
 use crate::run::RunKey;
 
@@ -105,10 +106,11 @@ pub(super) struct Leader {
     pub(super) waiters: BTreeMap<RunKey, Vec<oneshot::Sender<()>>>,
     pub(super) limits: NamespaceLimits,
     pub(super) reclaim: Reclaim,
+    pub(super) updates: Updates,
     pub(super) building: Building,
     /// The sequence number of `building`.
     pub(super) next_seq: u64,
-    committed_seq: u64,
+    pub(super) committed_seq: u64,
     pub(super) applied_seq: u64,
     /// Sequence and log index of batches that are committed but not known to be applied.
     unapplied: VecDeque<(u64, u64)>,
@@ -144,6 +146,7 @@ impl Leader {
             waiters: BTreeMap::new(),
             limits: NamespaceLimits::new(config.limits.clone()),
             reclaim: Reclaim::default(),
+            updates: BTreeMap::new(),
             building: Building::default(),
             next_seq,
             committed_seq: next_seq - 1,
@@ -349,7 +352,7 @@ impl Leader {
 
     /// The effects of what is committed now.
     fn act(&mut self, after: AfterCommit) {
-        let AfterCommit { replies, tasks, found, changed, deliveries, queries } = after;
+        let AfterCommit { replies, tasks, found, changed, deliveries, queries, updates } = after;
         self.ready.extend(replies);
         for (run, task) in tasks {
             self.push_task(&run, &task, Origin::Decided);
@@ -367,6 +370,9 @@ impl Leader {
         for (query, outcome) in queries {
             // The asking task may have given up.
             let _ = query.send(outcome);
+        }
+        for UpdateNews { waiting, progress } in updates {
+            waiting.send_replace(progress);
         }
     }
 

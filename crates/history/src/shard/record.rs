@@ -35,6 +35,7 @@ impl Leader {
     fn record_run(&mut self, draft: Draft) {
         let is_durable = draft.is_durable();
         let Draft { run, state, changes, rows, tasks, .. } = draft;
+        let news = self.update_news(&run, &state, &changes);
         if !self.cache.contains(&run) {
             self.cache.insert(run.clone(), Entry::new(None));
         }
@@ -72,6 +73,7 @@ impl Leader {
         self.record_pending(&run);
         self.rearm(&run);
         self.unblock_queries(&run);
+        self.publish(news);
     }
 
     /// The events of the decision are one value.
@@ -173,6 +175,8 @@ impl Leader {
         gone.last_seq = self.next_seq;
         self.cache.insert(run.clone(), gone);
         self.building.after.changed.push(run.clone());
+        // Who waits for an update asks again, and learns that it is gone.
+        self.updates.remove(run);
         Ok(())
     }
 }
@@ -180,5 +184,5 @@ impl Leader {
 /// Whether a new leader would have to dispatch something for the run.
 pub(super) fn is_pending(state: &State) -> bool {
     let is_open = state.delete_after().is_none();
-    state.has_errands() || is_open && (state.pending_workflow_task().is_some() || state.has_tasks())
+    state.has_errands() || is_open && state.has_durable_tasks()
 }

@@ -13,6 +13,8 @@ use crate::run::WorkflowKey;
 pub(super) struct Caller {
     pub(super) namespace_id: String,
     pub(super) namespace: String,
+    /// Of history: nothing that is not written yet.
+    pub(super) written_events_only: bool,
 }
 
 impl Caller {
@@ -29,8 +31,8 @@ pub(super) fn named(execution: Option<WorkflowExecution>) -> Result<WorkflowExec
 impl Leader {
     pub(super) fn answer(&mut self, ask: Ask) -> Result<Answer, Fault> {
         let Ask { request, queue } = ask;
-        let HistoryRequest { namespace_id, namespace, request, .. } = *request;
-        let caller = Caller { namespace_id, namespace };
+        let HistoryRequest { namespace_id, namespace, request, written_events_only, .. } = *request;
+        let caller = Caller { namespace_id, namespace, written_events_only };
         let request = request.ok_or_else(|| error::malformed("Request"))?;
         match request {
             Request::Start(request) => self.start(&caller, request),
@@ -43,6 +45,9 @@ impl Leader {
             Request::GetHistory(request) => self.get_history(&caller, &request),
             Request::GetHistoryReverse(request) => self.get_history_reverse(&caller, request),
             Request::Query(request) => self.query(&caller, request, queue),
+            Request::Update(request) => self.update(&caller, request),
+            Request::PollUpdate(request) => self.poll_update(&caller, &request),
+            Request::UpdateWithStart(request) => self.update_with_start(&caller, request),
             Request::StartWorkflowTask(request) => self.start_workflow_task(request),
             Request::CompleteWorkflowTask(request) => self.complete_workflow_task(request),
             Request::FailWorkflowTask(request) => self.fail_workflow_task(request),

@@ -26,8 +26,8 @@ pub(super) struct Begin {
 }
 
 /// Recorded together or not at all.
-struct Begun {
-    draft: Draft,
+pub(super) struct Begun {
+    pub(super) draft: Draft,
     ended: Option<Draft>,
 }
 
@@ -164,7 +164,7 @@ impl Leader {
     }
 
     /// Drafts of the new run and of the end of the one it replaces.
-    fn begin_run(
+    pub(super) fn begin_run(
         &mut self,
         caller: &Caller,
         workflow: &WorkflowKey,
@@ -201,7 +201,7 @@ impl Leader {
         Ok(Begun { draft, ended })
     }
 
-    fn record_begun(&mut self, begun: Begun) {
+    pub(super) fn record_begun(&mut self, begun: Begun) {
         if let Some(ended) = begun.ended {
             self.record(ended);
         }
@@ -272,7 +272,7 @@ pub(super) fn link_to_request(namespace: &str, run: &RunKey, request_id: String,
     }
 }
 
-fn link_to_start(caller: &Caller, run: &RunKey) -> Link {
+pub(super) fn link_to_start(caller: &Caller, run: &RunKey) -> Link {
     use link::workflow_event::{EventReference, Reference};
     let reference = EventReference { event_id: 1, event_type: EventType::WorkflowExecutionStarted.into() };
     Link {

@@ -51,6 +51,7 @@ impl Client {
             namespace: "default".into(),
             cell: base::cell_of(&self.namespace_id, workflow_id).index().into(),
             request: Some(request),
+            ..HistoryRequest::default()
         };
         self.router.history(request, Instant::now() + Duration::from_secs(60)).await
     }

@@ -15,4 +15,5 @@ mod queries;
 mod resets;
 mod retention;
 mod starts;
+mod updates;
 mod workflows;

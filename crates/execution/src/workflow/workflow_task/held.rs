@@ -19,7 +19,7 @@ use super::super::decision::WorkflowTaskStarted;
 use super::super::draft::draft;
 use super::super::state::{Started, normal_queue, time};
 use super::super::step::Step;
-use super::super::{Note, Reply, Soft, State};
+use super::super::{Note, Reply, Soft, State, update};
 use super::{is_transient, scheduled};
 use crate::Rejection;
 use crate::policy::duration;
@@ -27,16 +27,37 @@ use crate::policy::duration;
 /// The request id of a task that is handed out with the answer to the previous one.
 const INLINE_REQUEST_ID: &str = "request-from-RespondWorkflowTaskCompleted";
 
+/// Who is written as the one that started a task.
+#[derive(Default)]
+pub(crate) struct Author {
+    pub(crate) identity: String,
+    pub(crate) version: Option<WorkerVersionStamp>,
+}
+
+/// Whether a task carries the updates again that an earlier task carried in vain.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Resend {
+    Yes,
+    /// The worker goes on with the task that it has.
+    No,
+}
+
 /// A poller takes the task.
 pub(crate) fn start(step: &mut Step<'_>, command: &StartWorkflowTask) -> Reply {
     let state = &step.state;
-    let Some(task) = state.core.workflow_task.as_ref().filter(|_| state.is_running()) else { return Reply::TaskGone };
-    if task.scheduled_event_id != command.scheduled_event_id || state.core.workflow_task_stamp != command.stamp {
+    let Some(task) = state.task().filter(|_| state.is_running()) else { return Reply::TaskGone };
+    if task.scheduled_event_id != command.scheduled_event_id || state.task_stamp() != command.stamp {
         return Reply::TaskGone;
     }
     if let Some(started) = &state.started {
         let again = started.request_id == command.request_id;
-        return if again { Reply::WorkflowTaskStarted(Box::new(response(state))) } else { Reply::TaskGone };
+        let started = || Box::new(response(state, Resend::Yes));
+        return if again { Reply::WorkflowTaskStarted(started()) } else { Reply::TaskGone };
+    }
+    if state.speculative.is_some() && state.admitted.is_empty() {
+        // The updates that it was for are gone.
+        step.soft(Soft::SpeculativeDropped);
+        return Reply::TaskGone;
     }
     let queue = command.poll.task_queue.clone().unwrap_or_default();
     let polled_sticky = queue.kind() == TaskQueueKind::Sticky;
@@ -46,32 +67,38 @@ pub(crate) fn start(step: &mut Step<'_>, command: &StartWorkflowTask) -> Reply {
         return Reply::TaskGone;
     }
     begin(step, queue, command.request_id.clone(), command.poll.identity.clone(), poller_version(&command.poll));
-    Reply::WorkflowTaskStarted(Box::new(response(&step.state)))
+    let started = response(&step.state, Resend::Yes);
+    update::note_sent(step);
+    Reply::WorkflowTaskStarted(Box::new(started))
 }
 
 /// Starts the pending task for the worker that completed the last one.
-pub(crate) fn start_inline(
-    step: &mut Step<'_>,
-    identity: &str,
-    version: Option<WorkerVersionStamp>,
-) -> WorkflowTaskStarted {
+pub(crate) fn start_inline(step: &mut Step<'_>, author: Author, resend: Resend) -> WorkflowTaskStarted {
     let queue = step.state.current_queue();
-    begin(step, queue, INLINE_REQUEST_ID.to_owned(), identity.to_owned(), version);
-    let mut started = response(&step.state);
+    begin(step, queue, INLINE_REQUEST_ID.to_owned(), author.identity, author.version);
+    let mut started = response(&step.state, resend);
+    update::note_sent(step);
     // The worker that asked for it has the history in its cache.
     started.history_first_event_id = step.state.core.last_completed_task_started_event_id + 1;
     started
 }
 
-/// Writes `Started` of the task that ends now; of a transient one `Scheduled` too.
-pub(crate) fn write_start(step: &mut Step<'_>, identity: Option<&str>) {
+/// Writes `Started` of the task that ends now; of a transient or speculative one `Scheduled`
+/// too. The `author` takes the place of who polled.
+pub(crate) fn write_start(step: &mut Step<'_>, author: Option<Author>) {
+    let is_speculative = step.state.speculative.is_some();
     for mut event in held_events(&step.state) {
-        if let (Some(identity), Some(Attributes::WorkflowTaskStartedEventAttributes(started))) =
-            (identity, &mut event.attributes)
+        if let (Some(author), Some(Attributes::WorkflowTaskStartedEventAttributes(started))) =
+            (&author, &mut event.attributes)
         {
-            identity.clone_into(&mut started.identity);
+            started.identity.clone_from(&author.identity);
+            started.worker_version.clone_from(&author.version);
         }
+        let is_scheduled = matches!(event.attributes, Some(Attributes::WorkflowTaskScheduledEventAttributes(_)));
         step.write(event);
+        if is_speculative && is_scheduled {
+            step.note(Note::SpeculativeWritten { deadline: 0, started: true });
+        }
     }
 }
 
@@ -93,8 +120,14 @@ impl State {
     pub fn unwritten_tail(&self) -> Vec<HistoryEvent> {
         if !self.is_running() {
             Vec::new()
-        } else if self.started.is_some() {
-            held_events(self)
+        } else if let Some(started) = &self.started {
+            let mut shown = self.clone();
+            if is_unwritten(self) {
+                // Nobody knows yet who will be written as the one that started it.
+                let started = Started { identity: String::new(), ..(**started).clone() };
+                shown.started = Some(Arc::new(started));
+            }
+            held_events(&shown)
         } else {
             transient_scheduled(self).into_iter().collect()
         }
@@ -108,7 +141,7 @@ fn begin(
     identity: String,
     version: Option<WorkerVersionStamp>,
 ) {
-    let task = step.state.core.workflow_task.expect("a task that starts is pending");
+    let task = *step.state.task().expect("a task that starts is pending");
     if task.transient && task.scheduled_event_id != step.state.core.next_event_id {
         // Events came in since it was scheduled: a normal first attempt again.
         let queue = match queue.kind() {
@@ -119,7 +152,7 @@ fn begin(
         step.event(scheduled(queue, timeout, 1));
     }
     let next = step.state.core.next_event_id;
-    let started_event_id = if is_transient(&step.state) { next + 1 } else { next };
+    let started_event_id = if is_unwritten(&step.state) { next + 1 } else { next };
     let started = Started {
         started_event_id,
         request_id,
@@ -132,8 +165,8 @@ fn begin(
     step.soft(Soft::TaskStarted(Arc::new(started)));
 }
 
-fn response(state: &State) -> WorkflowTaskStarted {
-    let task = state.core.workflow_task.as_ref().expect("a started task is pending");
+fn response(state: &State, resend: Resend) -> WorkflowTaskStarted {
+    let task = state.task().expect("a started task is pending");
     let started = state.started.as_ref().expect("the caller started it");
     let previous = state.core.last_completed_task_started_event_id;
     let response = wf::PollWorkflowTaskQueueResponse {
@@ -145,6 +178,7 @@ fn response(state: &State) -> WorkflowTaskStarted {
         workflow_execution_task_queue: Some(normal_queue(state.normal_queue())),
         scheduled_time: time(task.scheduled_time).map(Timestamp::to_proto),
         started_time: Some(started.time.to_proto()),
+        messages: update::messages(state, started.started_event_id, resend),
         ..wf::PollWorkflowTaskQueueResponse::default()
     };
     WorkflowTaskStarted {
@@ -158,13 +192,18 @@ fn response(state: &State) -> WorkflowTaskStarted {
 
 fn token(state: &State) -> WorkflowTaskToken {
     let started = state.started.as_ref().expect("only a held task has a token");
-    let task = state.core.workflow_task.as_ref().expect("a started task is pending");
+    let task = state.task().expect("a started task is pending");
     WorkflowTaskToken {
         scheduled_event_id: task.scheduled_event_id,
         started_event_id: started.started_event_id,
         attempt: state.core.workflow_task_attempt,
         started_time: started.time,
     }
+}
+
+/// Its `Scheduled` is written with what ends it.
+fn is_unwritten(state: &State) -> bool {
+    is_transient(state) || state.speculative.is_some()
 }
 
 /// What will be written when the held task ends.
@@ -190,7 +229,7 @@ fn held_events(state: &State) -> Vec<HistoryEvent> {
 }
 
 fn transient_scheduled(state: &State) -> Option<HistoryEvent> {
-    let task = state.core.workflow_task.as_ref().filter(|task| task.transient)?;
+    let task = state.task().filter(|_| is_unwritten(state))?;
     let timeout = duration::value(task.start_to_close_timeout.as_ref());
     let attempt = state.core.workflow_task_attempt;
     let attributes = scheduled(state.current_queue(), timeout, attempt);
@@ -205,9 +244,12 @@ pub(crate) fn suggest_continue_as_new(step: &Step<'_>) -> Vec<i32> {
     let limits = step.limits;
     let too_large = core.history_size_bytes >= limits.history_size_bytes_suggest_continue_as_new as u64;
     let too_long = core.next_event_id >= limits.history_events_suggest_continue_as_new;
+    let updates = step.state.updates.size() + step.state.admitted.len();
+    let too_many = updates >= limits.updates_suggest_continue_as_new;
     let reasons = [
         (too_large, SuggestContinueAsNewReason::HistorySizeTooLarge),
         (too_long, SuggestContinueAsNewReason::TooManyHistoryEvents),
+        (too_many, SuggestContinueAsNewReason::TooManyUpdates),
     ];
     reasons.into_iter().filter(|(holds, _)| *holds).map(|(_, reason)| reason.into()).collect()
 }
