@@ -43,7 +43,11 @@ pub const TABLE: &[Row] = &[
         "Signals and option updates are reapplied; updates and events of children are not. No post-reset operations.",
     ),
     ("DeleteWorkflowExecution", State::Complete, ""),
-    ("DescribeWorkflowExecution", State::Partial, "Nothing of Nexus operations and callbacks."),
+    (
+        "DescribeWorkflowExecution",
+        State::Partial,
+        "Nothing of Nexus operations. Callbacks are shown; they are not delivered.",
+    ),
     ("GetWorkflowExecutionHistory", State::Partial, "No archived histories."),
     ("GetWorkflowExecutionHistoryReverse", State::Complete, ""),
     ("UpdateWorkflowExecution", State::Partial, "No completion callbacks."),

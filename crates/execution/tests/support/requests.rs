@@ -9,12 +9,13 @@ use execution::workflow::{
 use temporalio_protos::temporal::api::command::v1 as command;
 use temporalio_protos::temporal::api::command::v1::command::Attributes;
 use temporalio_protos::temporal::api::common::v1::{
-    ActivityType, Callback, Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes, WorkflowExecution,
-    WorkflowType, callback,
+    ActivityType, Callback, Header, Memo, Payload, Payloads, Priority, RetryPolicy, SearchAttributes,
+    WorkflowExecution, WorkflowType, callback,
 };
 use temporalio_protos::temporal::api::enums::v1::{CommandType, WorkflowTaskFailedCause};
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, CanceledFailureInfo, Failure};
+use temporalio_protos::temporal::api::sdk::v1::UserMetadata;
 use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use temporalio_protos::temporal::api::workflowservice::v1::respond_workflow_task_completed_request::Capabilities;
@@ -226,6 +227,7 @@ fn workflow_command(call: &Call) -> command::Command {
     command::Command {
         command_type: kind.into(),
         attributes: attributes.filter(|_| !call.has("no-attributes")),
+        user_metadata: call.get("summary").map(|text| UserMetadata { summary: Some(payload(text)), details: None }),
         ..Default::default()
     }
 }
@@ -260,7 +262,8 @@ fn attributes(call: &Call) -> (CommandType, Option<Attributes>) {
             Attributes::RecordMarkerCommandAttributes(command::RecordMarkerCommandAttributes {
                 marker_name: call.text("name"),
                 details: call.get("details").map(|text| ("data".into(), payloads(text))).into_iter().collect(),
-                ..Default::default()
+                header: call.get("header").map(|text| Header { fields: named(text) }),
+                failure: call.has("failed").then(|| failure(call)),
             }),
         ),
         "upsert" => (
