@@ -40,7 +40,7 @@ pub const TABLE: &[Row] = &[
     (
         "ResetWorkflowExecution",
         State::Partial,
-        "Signals and option updates are reapplied; updates and events of children are not. No post-reset operations.",
+        "Signals, option updates and events of children are reapplied; updates are not. No post-reset operations.",
     ),
     ("DeleteWorkflowExecution", State::Complete, ""),
     (

@@ -205,6 +205,7 @@ fn apply_note(state: &mut State, note: &Note) {
         Note::Transition => state.core.state_transition_count += 1,
         Note::ActivityRescheduled { .. } | Note::ResetTo { .. } | Note::ResetFinished => reset::note(state, note),
         Note::DeleteRequested { time } => state.core.delete_time = *time,
+        Note::ChildCopied { initiated_event_id } => outgoing::apply_copied(state, *initiated_event_id),
         Note::ErrandDone { errand } => outgoing::apply_done(state, *errand),
         Note::SpeculativeWritten { deadline, started } => {
             if let Some(task) = &mut state.core.workflow_task {

@@ -131,7 +131,7 @@ fn closes_an_item(event: &HistoryEvent) -> bool {
 }
 
 /// The event that began the activity or child that ends, and where the id of its start goes.
-fn end_of_item(attributes: &mut Attributes) -> Option<(i64, &mut i64)> {
+pub(crate) fn end_of_item(attributes: &mut Attributes) -> Option<(i64, &mut i64)> {
     use Attributes as A;
     match attributes {
         A::ActivityTaskCompletedEventAttributes(a) => Some((a.scheduled_event_id, &mut a.started_event_id)),

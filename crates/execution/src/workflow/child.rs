@@ -84,6 +84,10 @@ pub(crate) fn closed(step: &mut Step<'_>, command: &ChildClosed) -> Result<Reply
     if !is_same || (!child.row.started_run_id.is_empty() && child.row.started_run_id != *first) {
         return Err(unknown());
     }
+    if child.row.started_run_id.is_empty() && step.state.run.reset_time != 0 && !child.row.copied {
+        // It is the child that an old run started with the same command.
+        return Err(unknown());
+    }
     if child.row.started_run_id.is_empty() {
         // The answer that told of its start is still under way.
         write_started(step, id, first);

@@ -140,6 +140,10 @@ pub enum Note {
     DeleteRequested {
         time: u64,
     },
+    /// A reset copied the initiation of the child.
+    ChildCopied {
+        initiated_event_id: i64,
+    },
     /// Something was done at another run that no event tells of.
     ErrandDone {
         errand: Errand,

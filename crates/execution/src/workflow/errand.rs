@@ -6,6 +6,7 @@
 //!  child, this run closed:    not known to exist ─▶ DropChild
 //!                             abandoned ──────────▶ ScheduleChild, unless done
 //!                             else ───────────────▶ CloseChild
+//!                             by a reset: its children belong to the new run
 //!  signal, cancel request:    SignalExternal, CancelExternal, while this run is open
 //!  a child that closed:       Report
 //! ```
@@ -56,6 +57,9 @@ pub(crate) fn of_child(state: &State, initiated_event_id: i64) -> Option<Errand>
     let child = state.outgoing.children.get(&initiated_event_id)?;
     let (exists, scheduled) = (!child.row.started_run_id.is_empty(), child.row.scheduled);
     let abandoned = child.input.parent_close_policy() == ParentClosePolicy::Abandon;
+    if state.is_closed() && state.core.keeps_children {
+        return (exists && !scheduled).then_some(Errand::ScheduleChild(initiated_event_id));
+    }
     let errand = match (state.is_closed(), exists) {
         (false, false) => Errand::StartChild(initiated_event_id),
         (false, true) if !scheduled => Errand::ScheduleChild(initiated_event_id),

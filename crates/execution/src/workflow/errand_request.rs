@@ -37,6 +37,16 @@ pub enum ErrandRequest {
 pub struct StartChild {
     pub request: wf::StartWorkflowExecutionRequest,
     pub parent: Parent,
+    /// What a child of an old run with this id means, when a reset made the parent.
+    pub after_reset: Option<OldChild>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum OldChild {
+    /// It is the child: the reset copied its initiation.
+    IsIt,
+    /// It makes room.
+    MakesRoom,
 }
 
 /// What came of a request. Only errands with an event of their own tell more than `Done`.
@@ -122,7 +132,8 @@ impl State {
             source_version_stamp: stamp
                 .filter(|stamp: &WorkerVersionStamp| inherits && input.inherit_build_id && stamp.use_versioning),
         };
-        StartChild { request, parent }
+        let old = if child.row.copied { OldChild::IsIt } else { OldChild::MakesRoom };
+        StartChild { request, parent, after_reset: (self.run.reset_time != 0).then_some(old) }
     }
 
     /// The child is meant whatever run of its chain is the current one.

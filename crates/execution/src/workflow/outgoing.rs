@@ -7,6 +7,7 @@ use base::Timestamp;
 use bytes::Bytes;
 use prost::{DecodeError, Message};
 use rpds::{RedBlackTreeMapSync, RedBlackTreeSetSync};
+use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{
     HistoryEvent, RequestCancelExternalWorkflowExecutionInitiatedEventAttributes as CancelInitiated,
@@ -16,6 +17,7 @@ use temporalio_protos::temporal::api::history::v1::{
 use temporalio_protos::temporal::api::sdk::v1::UserMetadata;
 
 use super::errand::{self, Errand};
+use super::reset::RESETTER_IDENTITY;
 use super::rows::RowKey;
 use super::{State, stored};
 
@@ -121,11 +123,23 @@ pub(crate) fn ended_child(attributes: &Attributes) -> Option<i64> {
 /// The run is closed now: its children are left to their policies, and a parent is told when
 /// nothing follows on this run.
 pub(crate) fn apply_close(state: &mut State, event: &HistoryEvent) {
+    let by_reset = is_reset(event);
+    state.core.keeps_children = by_reset && !state.core.reset_run_id.is_empty();
     let has_parent = state.start().parent_workflow_execution.is_some();
-    if has_parent && state.core.new_execution_run_id.is_empty() {
+    if has_parent && state.core.new_execution_run_id.is_empty() && !by_reset {
         state.outgoing.report = Some(Arc::new(event.clone()));
     }
     index(state);
+}
+
+/// The run ends because a reset made another one.
+fn is_reset(event: &HistoryEvent) -> bool {
+    matches!(&event.attributes, Some(Attributes::WorkflowExecutionTerminatedEventAttributes(a)) if a.identity == RESETTER_IDENTITY)
+}
+
+/// A reset copied the initiation of the child.
+pub(crate) fn apply_copied(state: &mut State, initiated_event_id: i64) {
+    update_child(state, initiated_event_id, |row| row.copied = true);
 }
 
 /// An errand was done that no event tells of.
@@ -282,6 +296,18 @@ impl State {
     #[must_use]
     pub fn continued_run_id(&self) -> Option<&str> {
         Some(self.start().continued_execution_run_id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    /// Whose child this run is.
+    #[must_use]
+    pub fn parent_execution(&self) -> Option<&WorkflowExecution> {
+        self.start().parent_workflow_execution.as_ref()
+    }
+
+    /// The run that a reset made out of this one.
+    #[must_use]
+    pub fn reset_run_id(&self) -> Option<&str> {
+        Some(self.core.reset_run_id.as_str()).filter(|id| !id.is_empty())
     }
 
     /// A child whose parent did not ask for its first workflow task, and which nothing else woke.

@@ -28,7 +28,7 @@ use temporalio_protos::temporal::api::history::v1::{
 use super::draft::draft;
 use super::step::Step;
 use super::workflow_task::{self, SERVER_IDENTITY};
-use super::{Change, Note, Reply, RowKey, State, activity, apply, predefined, stored};
+use super::{Change, Note, Reply, RowKey, State, activity, apply, buffer, outgoing, predefined, stored};
 use crate::{Limits, Rejection};
 
 /// Who terminates the current run.
@@ -169,7 +169,8 @@ impl Excluded {
         match &event.attributes {
             Some(A::WorkflowExecutionSignaledEventAttributes(_)) => !self.signals,
             Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(_)) => true,
-            _ => false,
+            Some(attributes) => about_child(attributes).is_some(),
+            None => false,
         }
     }
 }
@@ -231,6 +232,10 @@ pub(crate) fn begin(step: &mut Step<'_>, command: Reset) -> Result<Reply, Reject
     for scheduled_event_id in pending {
         step.note(Note::ActivityRescheduled { scheduled_event_id, time });
     }
+    let children: Vec<i64> = step.state.outgoing.children.keys().copied().collect();
+    for initiated_event_id in children {
+        step.note(Note::ChildCopied { initiated_event_id });
+    }
     Ok(Reply::Empty)
 }
 
@@ -238,7 +243,12 @@ pub(crate) fn begin(step: &mut Step<'_>, command: Reset) -> Result<Reply, Reject
 pub(crate) fn reapply(step: &mut Step<'_>, events: Vec<HistoryEvent>) -> Reply {
     use Attributes as A;
     for old in events {
-        let Some(attributes) = old.attributes else { continue };
+        let Some(mut attributes) = old.attributes else { continue };
+        if let Some(initiated_event_id) = about_child(&attributes)
+            && !fits_child(step, initiated_event_id, &mut attributes)
+        {
+            continue;
+        }
         if let A::WorkflowExecutionOptionsUpdatedEventAttributes(a) = &attributes
             && !a.attached_completion_callbacks.is_empty()
             && step.state.request_ids.contains_key(a.attached_request_id.as_str())
@@ -251,6 +261,25 @@ pub(crate) fn reapply(step: &mut Step<'_>, events: Vec<HistoryEvent>) -> Reply {
         step.happened(event);
     }
     Reply::Empty
+}
+
+/// The initiating event of the child that an event is about.
+fn about_child(attributes: &Attributes) -> Option<i64> {
+    match attributes {
+        Attributes::ChildWorkflowExecutionStartedEventAttributes(a) => Some(a.initiated_event_id),
+        attributes => outgoing::ended_child(attributes),
+    }
+}
+
+/// Whether the event of an old run is news to the child of this one. The end of a child
+/// learns the id of the start here.
+fn fits_child(step: &Step<'_>, initiated_event_id: i64, attributes: &mut Attributes) -> bool {
+    let Some(child) = step.state.outgoing.children.get(&initiated_event_id) else { return false };
+    if let Some((_, started_event_id)) = buffer::end_of_item(attributes) {
+        *started_event_id = child.row.started_event_id;
+        return child.row.started_event_id != 0;
+    }
+    child.row.started_run_id.is_empty()
 }
 
 /// Folds in a note of this machine.

@@ -317,6 +317,7 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::DeleteRequested { .. }
         | Note::SpeculativeWritten { .. } => vec![RowKey::Core],
         Note::UpdateForgotten { id } => vec![RowKey::Update(id.clone())],
+        Note::ChildCopied { initiated_event_id } => vec![RowKey::Child(*initiated_event_id)],
         Note::ErrandDone { errand } => outgoing::rows_of_done(*errand),
         Note::ActivityStarted(started) => vec![RowKey::Core, RowKey::Activity(started.scheduled_event_id)],
         Note::Transition => vec![RowKey::Core],

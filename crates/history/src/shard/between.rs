@@ -12,6 +12,7 @@ use execution::policy::start_policy::{CurrentRun, StartDecision, decide_start};
 use execution::workflow::{ByWorkflow, Command, Parent};
 use temporalio_protos::temporal::api::command::v1::{Command as WorkflowCommand, command};
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_protos::temporal::api::enums::v1::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
 use temporalio_protos::temporal::api::workflowservice::v1::TerminateWorkflowExecutionRequest;
 
 use super::input::Answer;
@@ -25,14 +26,27 @@ use crate::run::{RunKey, WorkflowKey};
 /// cannot have followed each other while it was under way.
 const EARLIER_RUNS_MAX: usize = 16;
 
+/// How many resets in a row the end of a child is passed on over.
+const RESETS_MAX: usize = 100;
+
 impl Leader {
     pub(super) fn start_child(&mut self, caller: &Caller, request: StartChild) -> Result<Answer, Fault> {
-        let StartChild { request, parent, root, source_version_stamp } = request;
-        let (request, source) = (*request.unwrap_or_default(), parent.unwrap_or_default());
+        let StartChild { request, parent, root, source_version_stamp, copied, after_reset } = request;
+        let (mut request, source) = (*request.unwrap_or_default(), parent.unwrap_or_default());
         let workflow = caller.workflow(&request.workflow_id);
         let current = self.current_run(&workflow)?;
         if let Some(first) = self.started_before(&workflow, current.as_ref(), &request.request_id)? {
             return self.existing(caller, &workflow, &first, true, None);
+        }
+        if after_reset && let Some(current) = &current {
+            let run = workflow.run(&current.run_id);
+            if self.is_child_of_old_run(&run, source.execution.as_ref())? {
+                if copied {
+                    return self.existing(caller, &workflow, &current.first_execution_run_id, true, None);
+                }
+                request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
+                request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
+            }
         }
         let replaced = match decide_start(current.as_ref(), &request).map_err(rejected)? {
             StartDecision::ReturnExisting { run_id, started } => {
@@ -52,6 +66,16 @@ impl Leader {
         };
         let begin = Begin { request, signal: None, parent: Some(parent) };
         self.begin_and_answer(caller, &workflow, current, replaced, begin)
+    }
+
+    /// Whether the run is a child of the same workflow's other run.
+    fn is_child_of_old_run(&mut self, run: &RunKey, parent: Option<&WorkflowExecution>) -> Result<bool, Fault> {
+        if !self.load(run)? {
+            return Ok(false);
+        }
+        let of = self.state(run).parent_execution();
+        let (Some(of), Some(parent)) = (of, parent) else { return Ok(false) };
+        Ok(of.workflow_id == parent.workflow_id && of.run_id != parent.run_id)
     }
 
     /// The first run of the chain whose last one is `current`, if the request created it.
@@ -126,7 +150,13 @@ impl Leader {
     pub(super) fn child_closed(&mut self, caller: &Caller, request: ChildClosed) -> Result<Answer, Fault> {
         let ChildClosed { parent, initiated_event_id, child, first_execution_run_id, closing_event } = request;
         let parent = named(parent)?;
-        let run = self.resolve(&caller.workflow(&parent.workflow_id), &parent.run_id)?;
+        let mut run = self.resolve(&caller.workflow(&parent.workflow_id), &parent.run_id)?;
+        // A reset takes the children along.
+        for _ in 0..RESETS_MAX {
+            let state = self.state(&run);
+            let Some(next) = state.reset_run_id().filter(|_| state.delete_after().is_some()) else { break };
+            run = self.resolve(&run.workflow, &next.to_owned())?;
+        }
         let closed = execution::workflow::ChildClosed {
             parent,
             initiated_event_id,
