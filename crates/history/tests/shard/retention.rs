@@ -61,3 +61,21 @@ fn an_old_run_goes_without_its_successor() {
         assert_eq!(described.workflow_execution_info.unwrap().execution.unwrap().run_id, run_id);
     });
 }
+
+#[test]
+fn a_deleted_namespace_leaves_nothing() {
+    let world = World::new();
+    world.live(async |life| {
+        let client = &life.client;
+        for number in 0..300 {
+            client.start(&format!("w{number}")).await;
+        }
+        for number in 0..50 {
+            client.terminate(&format!("w{number}")).await.unwrap();
+        }
+        life.delete_namespace().await;
+        while rows(life) > 0 {
+            tokio::time::sleep(MARGIN).await;
+        }
+    });
+}

@@ -6,10 +6,11 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use base::{Clock, Entropy, NodeId, SeededEntropy, TcpNet, Timestamp};
-use cluster::{Member, Node};
+use cluster::{Member, NamespaceChange, Node};
 use consensus::Role;
 use history::{Config, Handle, Service};
 use storage::{Kv, MemoryDisk, MemoryKv, Wal, WalConfig};
+use temporalio_protos::temporal::api::enums::v1::NamespaceState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -127,6 +128,17 @@ impl World {
 }
 
 impl Life {
+    /// As an operator does it.
+    pub(crate) async fn delete_namespace(&self) {
+        let namespaces = self.node.namespaces();
+        let mut namespace = (*namespaces.by_name("default").unwrap()).clone();
+        let version = namespace.version;
+        namespace.state = NamespaceState::Deleted;
+        namespace.name.push_str("-deleted");
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        namespaces.change(NamespaceChange::Update { namespace, version }, deadline).await.unwrap();
+    }
+
     /// How many shards this node leads.
     pub(crate) fn leads(&self) -> usize {
         let roles = self.node.groups().into_iter().map(|(_, group)| group.status().role);
