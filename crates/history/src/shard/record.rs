@@ -1,5 +1,8 @@
 //! From a decision to the rows that replicate it.
 
+use std::collections::BTreeSet;
+
+use base::Timestamp;
 use bytes::Bytes;
 use execution::workflow::{Change, State};
 use prost::Message as _;
@@ -170,6 +173,7 @@ impl Leader {
         self.building.delete_prefix(event::prefix(run));
         self.building.delete(pending::key(run));
         self.building.delete(visible::key(run));
+        self.disarm(run);
         self.building.deletions += 1;
         let mut gone = Entry::new(None);
         gone.last_seq = self.next_seq;
@@ -178,6 +182,25 @@ impl Leader {
         // Who waits for an update asks again, and learns that it is gone.
         self.updates.remove(run);
         Ok(())
+    }
+}
+
+impl Leader {
+    /// Its wake-up would find nothing. One that was written by an earlier term and is not
+    /// where the state says goes when its time comes.
+    fn disarm(&mut self, run: &RunKey) {
+        let Some(entry) = self.cache.get(run) else { return };
+        let state = entry.state.as_ref();
+        let stated = state.and_then(|state| [state.deadline(), state.delete_after()].into_iter().flatten().min());
+        let times: BTreeSet<Timestamp> = [entry.armed, stated].into_iter().flatten().collect();
+        let soft = entry.soft_armed;
+        for at in times {
+            self.building.delete(timer::key(at, run));
+            self.timers.disarm(at, run);
+        }
+        if let Some(at) = soft {
+            self.timers.disarm_soft(at, run);
+        }
     }
 }
 
