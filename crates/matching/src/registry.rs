@@ -107,7 +107,7 @@ impl Registry {
             }
             if response.workers.len() >= page_max || bytes >= PAGE_BYTES_MAX {
                 let last = response.workers.last().map(|worker| worker.worker_instance_key.clone());
-                let token = WorkerPageToken { last_worker_instance_key: last.unwrap_or_default() };
+                let token = WorkerPageToken { last_worker_instance_key: last.unwrap_or_default(), is_token: true };
                 response.next_page_token = token.encode_to_vec();
                 break;
             }

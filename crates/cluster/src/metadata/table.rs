@@ -55,7 +55,7 @@ pub(crate) struct Table {
 /// What a change writes.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) enum Row {
-    Namespace(NamespaceRecord),
+    Namespace(Box<NamespaceRecord>),
     TaskQueue(TaskQueueRecord),
 }
 
@@ -121,10 +121,10 @@ impl Table {
     /// does not know the outcome of a change may ask again.
     pub(crate) fn decide(&self, change: Change) -> Result<Option<Row>, Error> {
         let row = match change {
-            Change::RegisterNamespace(record) => Row::Namespace(self.register(record)?),
+            Change::RegisterNamespace(record) => Row::Namespace(Box::new(self.register(record)?)),
             Change::UpdateNamespace(UpdateNamespace { namespace, version }) => {
                 let record = namespace.ok_or_else(|| Error::InvalidArgument("Namespace is not set.".to_owned()))?;
-                Row::Namespace(self.update(record, version)?)
+                Row::Namespace(Box::new(self.update(record, version)?))
             }
             Change::UpdateTaskQueue(update) => Row::TaskQueue(task_queue::decide(&self.task_queues, update)?),
         };
@@ -133,7 +133,7 @@ impl Table {
 
     pub(crate) fn has(&self, row: &Row) -> bool {
         match row {
-            Row::Namespace(record) => self.by_id(&record.id).is_some_and(|stored| to_record(stored) == *record),
+            Row::Namespace(record) => self.by_id(&record.id).is_some_and(|stored| to_record(stored) == **record),
             Row::TaskQueue(record) => self
                 .task_queue(&record.namespace_id, &record.name)
                 .is_some_and(|stored| task_queue::to_record(stored) == *record),

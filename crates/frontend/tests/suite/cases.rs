@@ -15,7 +15,7 @@ use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::namespace::v1::{NamespaceConfig, UpdateNamespaceInfo};
 use temporalio_protos::temporal::api::query::v1::WorkflowQuery;
 use temporalio_protos::temporal::api::replication::v1::ClusterReplicationConfig;
-use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
+use temporalio_protos::temporal::api::taskqueue::v1::{RateLimit, TaskQueue};
 use temporalio_protos::temporal::api::workflowservice::v1::*;
 
 use crate::fake::WORKFLOW_SERVICE;
@@ -105,6 +105,7 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(tasks());
     cases.extend(by_id());
     cases.extend(polls());
+    cases.extend(task_queue_settings());
     cases.extend(namespaces());
     cases.extend(clients());
     cases.extend(nowhere());
@@ -364,6 +365,80 @@ fn reads() -> Vec<Case> {
             },
         ),
     ]
+}
+
+/// What operators may not set, and queues that cannot be described.
+fn task_queue_settings() -> Vec<Case> {
+    let update = |label: &'static str, change: fn(&mut UpdateTaskQueueConfigRequest)| {
+        let mut request = UpdateTaskQueueConfigRequest {
+            namespace: name(),
+            task_queue: "q".into(),
+            task_queue_type: 2,
+            ..Default::default()
+        };
+        change(&mut request);
+        case("UpdateTaskQueueConfig", label, request)
+    };
+    let partition = |stats: bool, queue: TaskQueue| DescribeTaskQueueRequest {
+        namespace: name(),
+        task_queue: Some(queue),
+        report_stats: stats,
+        ..Default::default()
+    };
+    let named = |name: &str| TaskQueue { name: name.into(), ..Default::default() };
+    vec![
+        update("a rate for workflows", |request| {
+            request.task_queue_type = 1;
+            request.update_queue_rate_limit = rate(5.0, "");
+        }),
+        update("a rate of keys for workflows", |request| {
+            request.task_queue_type = 1;
+            request.update_fairness_key_rate_limit_default = rate(5.0, "");
+        }),
+        update("a negative rate", |request| request.update_queue_rate_limit = rate(-5.0, "")),
+        update("a long reason", |request| request.update_queue_rate_limit = rate(5.0, &long())),
+        update("a long identity", |request| request.identity = long()),
+        update("a partition", |request| request.task_queue = "/_sys/q1/1".into()),
+        update("a weight without a key", |request| {
+            request.set_fairness_weight_overrides.insert(String::new(), 2.0);
+        }),
+        update("a negative weight", |request| {
+            request.set_fairness_weight_overrides.insert("a".into(), -2.0);
+        }),
+        update("a weight set and unset", |request| {
+            request.set_fairness_weight_overrides.insert("a".into(), 2.0);
+            request.unset_fairness_weight_overrides.push("a".into());
+        }),
+        case(
+            "ListTaskQueuePartitions",
+            "no queue",
+            ListTaskQueuePartitionsRequest { namespace: name(), ..Default::default() },
+        ),
+        case(
+            "ListTaskQueuePartitions",
+            "a partition",
+            ListTaskQueuePartitionsRequest {
+                namespace: name(),
+                task_queue: Some(named("/_sys/q1/1")),
+                ..Default::default()
+            },
+        ),
+        case("DescribeTaskQueue", "stats of a partition", partition(true, named("/_sys/q1/1"))),
+        case("DescribeTaskQueue", "no number of a partition", partition(false, named("/_sys/q1/x"))),
+        case("DescribeTaskQueue", "stats of a sticky queue", partition(true, TaskQueue { kind: 2, ..named("s1") })),
+        case(
+            "DescribeTaskQueue",
+            "a normal name of a normal queue",
+            partition(false, TaskQueue { normal_name: "x".into(), ..named("q1") }),
+        ),
+    ]
+}
+
+fn rate(requests_per_second: f32, reason: &str) -> Option<update_task_queue_config_request::RateLimitUpdate> {
+    Some(update_task_queue_config_request::RateLimitUpdate {
+        rate_limit: Some(RateLimit { requests_per_second }),
+        reason: reason.to_owned(),
+    })
 }
 
 fn tasks() -> Vec<Case> {
