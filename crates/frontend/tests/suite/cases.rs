@@ -417,11 +417,7 @@ fn task_queue_settings() -> Vec<Case> {
         case(
             "ListTaskQueuePartitions",
             "a partition",
-            ListTaskQueuePartitionsRequest {
-                namespace: name(),
-                task_queue: Some(named("/_sys/q1/1")),
-                ..Default::default()
-            },
+            ListTaskQueuePartitionsRequest { namespace: name(), task_queue: Some(named("/_sys/q1/1")) },
         ),
         case("DescribeTaskQueue", "stats of a partition", partition(true, named("/_sys/q1/1"))),
         case("DescribeTaskQueue", "no number of a partition", partition(false, named("/_sys/q1/x"))),

@@ -120,7 +120,7 @@ impl Queue {
         let mut backlog = Vec::new();
         for (&priority, &count) in &self.counts {
             let offered = offered.iter().filter(|place| place.0 == priority);
-            let behind = offered.clone().last().map_or(0, |place| place.1 + 1);
+            let behind = offered.clone().next_back().map_or(0, |place| place.1 + 1);
             let count = count - offered.count() as u64;
             if count > 0 {
                 let oldest = self.waiting.range((priority, behind)..).next();
