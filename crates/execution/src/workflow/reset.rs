@@ -17,12 +17,15 @@
 use std::collections::BTreeSet;
 
 use base::{RunId, Timestamp};
-use temporalio_protos::temporal::api::enums::v1::{ResetReapplyExcludeType, ResetReapplyType, WorkflowTaskFailedCause};
+use temporalio_protos::temporal::api::enums::v1::{
+    ResetReapplyExcludeType, ResetReapplyType, UpdateAdmittedEventOrigin, WorkflowTaskFailedCause,
+};
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_protos::temporal::api::failure::v1::{Failure, ResetWorkflowFailureInfo};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{
-    HistoryEvent, WorkflowTaskFailedEventAttributes, WorkflowTaskStartedEventAttributes,
+    HistoryEvent, WorkflowExecutionUpdateAdmittedEventAttributes, WorkflowTaskFailedEventAttributes,
+    WorkflowTaskStartedEventAttributes,
 };
 
 use super::draft::draft;
@@ -169,6 +172,9 @@ impl Excluded {
         match &event.attributes {
             Some(A::WorkflowExecutionSignaledEventAttributes(_)) => !self.signals,
             Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(_)) => true,
+            Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(_)) => !self.updates,
+            // Without its request it follows on an event that has it.
+            Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => !self.updates && a.accepted_request.is_some(),
             Some(attributes) => about_child(attributes).is_some(),
             None => false,
         }
@@ -243,7 +249,7 @@ pub(crate) fn begin(step: &mut Step<'_>, command: Reset) -> Result<Reply, Reject
 pub(crate) fn reapply(step: &mut Step<'_>, events: Vec<HistoryEvent>) -> Reply {
     use Attributes as A;
     for old in events {
-        let Some(mut attributes) = old.attributes else { continue };
+        let Some(mut attributes) = old.attributes.map(asked_again) else { continue };
         if let Some(initiated_event_id) = about_child(&attributes)
             && !fits_child(step, initiated_event_id, &mut attributes)
         {
@@ -280,6 +286,19 @@ fn fits_child(step: &Step<'_>, initiated_event_id: i64, attributes: &mut Attribu
         return child.row.started_event_id != 0;
     }
     child.row.started_run_id.is_empty()
+}
+
+/// An update that the old run accepted is put to the new one, which may reject it.
+fn asked_again(attributes: Attributes) -> Attributes {
+    match attributes {
+        Attributes::WorkflowExecutionUpdateAcceptedEventAttributes(accepted) => {
+            Attributes::WorkflowExecutionUpdateAdmittedEventAttributes(WorkflowExecutionUpdateAdmittedEventAttributes {
+                request: accepted.accepted_request,
+                origin: UpdateAdmittedEventOrigin::Reapply.into(),
+            })
+        }
+        attributes => attributes,
+    }
 }
 
 /// Folds in a note of this machine.
