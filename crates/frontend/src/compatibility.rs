@@ -3,9 +3,13 @@
 //!
 //! An RPC that is not listed is not built.
 
+mod fields;
+
 use std::fmt::Write as _;
 
 use api::METHODS;
+
+pub use fields::{FIELDS, Field, Treatment};
 
 /// How far an RPC is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,11 +33,11 @@ pub const TABLE: &[Row] = &[
     ("UpdateNamespace", State::Partial, "One cluster: no failover, no promotion, no archival."),
     (
         "StartWorkflowExecution",
-        State::Partial,
-        "Completion callbacks are recorded and not delivered. No versioning override or time skipping. Custom search attributes are stored \
-         without being registered.",
+        State::Complete,
+        "Completion callbacks are recorded; nothing delivers them yet. Nothing can be pinned to a worker deployment's \
+         version, since there are none.",
     ),
-    ("SignalWithStartWorkflowExecution", State::Partial, "As StartWorkflowExecution."),
+    ("SignalWithStartWorkflowExecution", State::Complete, "As StartWorkflowExecution."),
     ("SignalWorkflowExecution", State::Complete, ""),
     ("RequestCancelWorkflowExecution", State::Complete, ""),
     ("TerminateWorkflowExecution", State::Complete, ""),
@@ -63,8 +67,8 @@ pub const TABLE: &[Row] = &[
     (
         "RespondWorkflowTaskCompleted",
         State::Partial,
-        "All commands but those of Nexus. Children, signals and cancel requests stay within the \
-         namespace. Custom search attributes are stored without being registered.",
+        "All commands; those of Nexus fail the workflow task, as where Nexus is off. Children, signals and cancel \
+         requests stay within the namespace, as is the default. No worker versioning.",
     ),
     ("RespondWorkflowTaskFailed", State::Complete, ""),
     ("PollActivityTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),
@@ -159,6 +163,18 @@ pub fn document() -> String {
         };
         writeln!(text, "| {name} | {state} | {remark} |").expect("writing to a string");
     }
+    text.push_str(
+        "\n## Fields\n\nThe fields of requests that do less than the API says. All others of an RPC that is built act.\n\n\
+         | message | field | | why |\n|---|---|---|---|\n",
+    );
+    for (message, field, treatment, why) in FIELDS {
+        let treatment = match treatment {
+            Treatment::Refused => "refused",
+            Treatment::NoEffect => "no effect",
+            Treatment::Recorded => "recorded",
+        };
+        writeln!(text, "| {message} | {field} | {treatment} | {why} |").expect("writing to a string");
+    }
     text
 }
 
@@ -178,6 +194,15 @@ mod tests {
         }
         let written = std::fs::read_to_string(PATH).expect("the document exists");
         assert!(written == document, "docs/compatibility.md is stale: run the tests with UPDATE_EXPECT=1");
+    }
+
+    #[test]
+    fn the_fields_are_those_of_the_api() {
+        let pool = prost_reflect::DescriptorPool::decode(api::DESCRIPTORS).expect("the descriptors are sound");
+        for (message, field, ..) in FIELDS {
+            let mut named = pool.all_messages().filter(|known| known.name() == *message);
+            assert!(named.any(|known| known.get_field_by_name(field).is_some()), "{message} has no field {field}");
+        }
     }
 
     #[test]

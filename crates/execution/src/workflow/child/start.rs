@@ -23,6 +23,9 @@ pub(crate) fn start(turn: &mut Turn<'_, '_>, mut command: Command) -> Result<(),
     }
     external::check_namespace(turn, &command.namespace).map_err(|message| Fail::task(CAUSE, message))?;
     normalize(turn, &mut command).map_err(|message| Fail::task(CAUSE, message))?;
+    if let Some(attributes) = &mut command.search_attributes {
+        upsert::check(attributes, turn.step).map_err(|message| Fail::task(Cause::BadSearchAttributes, message))?;
+    }
     let queue = command.task_queue.as_ref().map_or("", |queue| &queue.name);
     if command.inherit_build_id && queue != turn.step.state.normal_queue() {
         let message = "StartChildWorkflowExecution with UseCompatibleVersion cannot run on different task queue.";
