@@ -62,7 +62,7 @@ pub use decision::{
     UpdateEnd, UpdateStage, WorkflowTaskRef, WorkflowTaskStarted,
 };
 pub use errand::Errand;
-pub use errand_request::{ErrandOutcome, ErrandRequest, OldChild, StartChild};
+pub use errand_request::{ErrandOutcome, ErrandRequest, StartChild};
 pub use reset::{Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reset};
 pub use rows::RowKey;
 pub use state::{Started, State};

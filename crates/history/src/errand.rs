@@ -7,7 +7,7 @@ use api::internal::{
     TerminateByWorkflow,
 };
 use base::cell_of;
-use execution::workflow::{ByWorkflow, Errand, ErrandOutcome, ErrandRequest, OldChild};
+use execution::workflow::{ByWorkflow, Errand, ErrandOutcome, ErrandRequest};
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{
@@ -27,7 +27,7 @@ pub(crate) enum Verdict {
 pub(crate) fn wire(namespace_id: &str, request: ErrandRequest, repeated: bool) -> (u32, Request) {
     let (workflow_id, request) = match request {
         ErrandRequest::StartChild(start) => {
-            let execution::workflow::StartChild { request, parent, after_reset } = *start;
+            let execution::workflow::StartChild { request, parent, copied } = *start;
             let source = Source {
                 execution: Some(parent.execution),
                 event_id: parent.initiated_event_id,
@@ -40,8 +40,7 @@ pub(crate) fn wire(namespace_id: &str, request: ErrandRequest, repeated: bool) -
                 parent: Some(source),
                 root: Some(parent.root),
                 source_version_stamp: parent.source_version_stamp,
-                copied: after_reset == Some(OldChild::IsIt),
-                after_reset: after_reset.is_some(),
+                copied,
             };
             (id, Request::StartChild(message))
         }

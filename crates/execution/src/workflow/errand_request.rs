@@ -15,6 +15,11 @@ use super::step::Step;
 use super::workflow_task::SERVER_IDENTITY;
 use super::{Note, Reply, State, child, external};
 
+/// The incumbent leaves it to a workflow of its own to close this many children or more, and
+/// the events of the children say so.
+const MANY_CHILDREN: usize = 10;
+const CLOSER_IDENTITY: &str = "temporal-sys-parent-close-policy-workflow";
+
 /// What another run, or the shard that would have it, is asked for.
 #[derive(Clone, Debug)]
 pub enum ErrandRequest {
@@ -37,16 +42,8 @@ pub enum ErrandRequest {
 pub struct StartChild {
     pub request: wf::StartWorkflowExecutionRequest,
     pub parent: Parent,
-    /// What a child of an old run with this id means, when a reset made the parent.
-    pub after_reset: Option<OldChild>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum OldChild {
-    /// It is the child: the reset copied its initiation.
-    IsIt,
-    /// It makes room.
-    MakesRoom,
+    /// A reset copied the initiation: what an old run started is the child.
+    pub copied: bool,
 }
 
 /// What came of a request. Only errands with an event of their own tell more than `Done`.
@@ -132,8 +129,7 @@ impl State {
             source_version_stamp: stamp
                 .filter(|stamp: &WorkerVersionStamp| inherits && input.inherit_build_id && stamp.use_versioning),
         };
-        let old = if child.row.copied { OldChild::IsIt } else { OldChild::MakesRoom };
-        StartChild { request, parent, after_reset: (self.run.reset_time != 0).then_some(old) }
+        StartChild { request, parent, copied: child.row.copied }
     }
 
     /// The child is meant whatever run of its chain is the current one.
@@ -141,7 +137,8 @@ impl State {
         let execution = Some(WorkflowExecution { workflow_id: child.input.workflow_id.clone(), run_id: String::new() });
         let namespace = self.run.namespace_name.clone();
         let first_execution_run_id = child.row.started_run_id.clone();
-        let identity = SERVER_IDENTITY.to_owned();
+        let many = self.outgoing.children.size() >= MANY_CHILDREN;
+        let identity = if many { CLOSER_IDENTITY } else { SERVER_IDENTITY }.to_owned();
         if child.input.parent_close_policy() == ParentClosePolicy::RequestCancel {
             let request = wf::RequestCancelWorkflowExecutionRequest {
                 namespace,

@@ -12,7 +12,6 @@ use execution::policy::start_policy::{CurrentRun, StartDecision, decide_start};
 use execution::workflow::{ByWorkflow, Command, Parent};
 use temporalio_protos::temporal::api::command::v1::{Command as WorkflowCommand, command};
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
-use temporalio_protos::temporal::api::enums::v1::{WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
 use temporalio_protos::temporal::api::workflowservice::v1::TerminateWorkflowExecutionRequest;
 
 use super::input::Answer;
@@ -31,21 +30,17 @@ const RESETS_MAX: usize = 100;
 
 impl Leader {
     pub(super) fn start_child(&mut self, caller: &Caller, request: StartChild) -> Result<Answer, Fault> {
-        let StartChild { request, parent, root, source_version_stamp, copied, after_reset } = request;
-        let (mut request, source) = (*request.unwrap_or_default(), parent.unwrap_or_default());
+        let StartChild { request, parent, root, source_version_stamp, copied } = request;
+        let (request, source) = (*request.unwrap_or_default(), parent.unwrap_or_default());
         let workflow = caller.workflow(&request.workflow_id);
         let current = self.current_run(&workflow)?;
         if let Some(first) = self.started_before(&workflow, current.as_ref(), &request.request_id)? {
             return self.existing(caller, &workflow, &first, true, None);
         }
-        if after_reset && let Some(current) = &current {
+        if copied && let Some(current) = &current {
             let run = workflow.run(&current.run_id);
             if self.is_child_of_old_run(&run, source.execution.as_ref())? {
-                if copied {
-                    return self.existing(caller, &workflow, &current.first_execution_run_id, true, None);
-                }
-                request.set_workflow_id_reuse_policy(WorkflowIdReusePolicy::AllowDuplicate);
-                request.set_workflow_id_conflict_policy(WorkflowIdConflictPolicy::TerminateExisting);
+                return self.existing(caller, &workflow, &current.first_execution_run_id, true, None);
             }
         }
         let replaced = match decide_start(current.as_ref(), &request).map_err(rejected)? {
