@@ -19,3 +19,5 @@ mod http2;
 mod namespaces;
 #[path = "suite/raw.rs"]
 mod raw;
+#[path = "suite/update_cases.rs"]
+mod update_cases;

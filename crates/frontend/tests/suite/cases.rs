@@ -38,7 +38,7 @@ impl Case {
     }
 }
 
-fn case(rpc: &'static str, what: &'static str, request: impl Message) -> Case {
+pub(crate) fn case(rpc: &'static str, what: &'static str, request: impl Message) -> Case {
     Case {
         rpc,
         what,
@@ -107,6 +107,8 @@ pub(crate) fn all() -> Vec<Case> {
     cases.extend(polls());
     cases.extend(task_queue_settings());
     cases.extend(namespaces());
+    cases.extend(crate::update_cases::updates());
+    cases.extend(crate::update_cases::updates_with_start());
     cases.extend(clients());
     cases.extend(nowhere());
     cases
