@@ -295,7 +295,7 @@ var _ = scenario("local activities leave markers", func(e *env) {
 
 var _ = scenario("long local activity keeps its workflow task alive", func(e *env) {
 	slow := func(context.Context) (string, error) {
-		time.Sleep(3 * time.Second)
+		time.Sleep(6 * time.Second)
 		return "slow", nil
 	}
 	local := func(ctx workflow.Context) (told string, err error) {
@@ -305,8 +305,8 @@ var _ = scenario("long local activity keeps its workflow task alive", func(e *en
 	}
 	w := e.work(named{"local": local}, named{})
 	defer w.Stop()
-	// With a task timeout of 2 s the worker has to ask for new tasks until the activity is over.
-	run := e.startWith(startOptions{WorkflowTaskTimeout: 2 * time.Second}, "local")
+	// With a task timeout of 5 s the worker has to ask for new tasks until the activity is over.
+	run := e.startWith(startOptions{WorkflowTaskTimeout: 5 * time.Second}, "local")
 	equal(result[string](e, run), "slow")
 	events := e.history(run)
 	check(len(events.all(enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)) >= 2, "no heartbeat: %s", events.kinds())
