@@ -295,7 +295,7 @@ var _ = scenario("local activities leave markers", func(e *env) {
 
 var _ = scenario("long local activity keeps its workflow task alive", func(e *env) {
 	slow := func(context.Context) (string, error) {
-		time.Sleep(6 * time.Second)
+		time.Sleep(10 * time.Second)
 		return "slow", nil
 	}
 	local := func(ctx workflow.Context) (told string, err error) {
@@ -305,8 +305,8 @@ var _ = scenario("long local activity keeps its workflow task alive", func(e *en
 	}
 	w := e.work(named{"local": local}, named{})
 	defer w.Stop()
-	// With a task timeout of 5 s the worker has to ask for new tasks until the activity is over.
-	run := e.startWith(startOptions{WorkflowTaskTimeout: 5 * time.Second}, "local")
+	// With a task timeout of 10 s the worker has to ask for new tasks until the activity is over.
+	run := e.startWith(startOptions{WorkflowTaskTimeout: 10 * time.Second}, "local")
 	equal(result[string](e, run), "slow")
 	events := e.history(run)
 	check(len(events.all(enumspb.EVENT_TYPE_WORKFLOW_TASK_COMPLETED)) >= 2, "no heartbeat: %s", events.kinds())
@@ -432,8 +432,14 @@ func cancelActivity(e *env, wait, accept bool) (string, history) {
 	w := e.workWith(often, e.queue, named{"cancels activity": cancelsActivity}, named{"until cancelled": untilCancelled})
 	defer w.Stop()
 	run := e.start("cancels activity", wait, accept)
+	var pending []*workflowpb.PendingActivityInfo
+	defer func() {
+		if reason := recover(); reason != nil {
+			panic(fmt.Sprint(reason, "; pending: ", pending))
+		}
+	}()
 	eventually("the activity beats", func() bool {
-		pending := pendingActivities(e, run)
+		pending = pendingActivities(e, run)
 		return len(pending) == 1 && pending[0].LastHeartbeatTime != nil
 	})
 	e.signal(run, "cancel", nil)

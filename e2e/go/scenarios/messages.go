@@ -101,12 +101,14 @@ var _ = scenario("many signals at once", func(e *env) {
 })
 
 var _ = scenario("signals during a workflow task are buffered", func(e *env) {
+	var sent sync.WaitGroup
+	sent.Add(1)
 	think := func(context.Context) error {
-		time.Sleep(2 * time.Second)
+		sent.Wait()
 		return nil
 	}
 	busy := func(ctx workflow.Context) ([]string, error) {
-		local := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: 20 * time.Second})
+		local := workflow.WithLocalActivityOptions(ctx, workflow.LocalActivityOptions{StartToCloseTimeout: time.Minute})
 		if err := workflow.ExecuteLocalActivity(local, think).Get(local, nil); err != nil {
 			return nil, err
 		}
@@ -114,7 +116,7 @@ var _ = scenario("signals during a workflow task are buffered", func(e *env) {
 	}
 	w := e.work(named{"busy": busy}, nil)
 	defer w.Stop()
-	run := e.start("busy")
+	run := e.startWith(startOptions{WorkflowTaskTimeout: time.Minute}, "busy")
 	eventually("its task has started", func() bool {
 		return e.describe(run).GetPendingWorkflowTask().GetState() == enumspb.PENDING_WORKFLOW_TASK_STATE_STARTED
 	})
@@ -122,6 +124,7 @@ var _ = scenario("signals during a workflow task are buffered", func(e *env) {
 		e.signal(run, "letter", fmt.Sprint(number))
 	}
 	e.signal(run, "close", nil)
+	sent.Done()
 	equal(result[[]string](e, run), []string{"0", "1", "2", "3", "4"})
 	events := e.history(run)
 	if e.calm {

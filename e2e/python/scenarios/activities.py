@@ -354,7 +354,7 @@ async def local_activities_leave_markers(env: Env) -> None:
 
 @activity.defn
 async def slow_local() -> str:
-    await asyncio.sleep(6)
+    await asyncio.sleep(10)
     return "slow"
 
 
@@ -368,8 +368,8 @@ class SlowLocal:
 @scenario
 async def long_local_activity_keeps_its_workflow_task_alive(env: Env) -> None:
     async with env.worker([SlowLocal], [slow_local]):
-        # With a task timeout of 5 s the worker has to ask for new tasks until the activity is over.
-        handle = await env.start(SlowLocal.run, task_timeout=timedelta(seconds=5))
+        # With a task timeout of 10 s the worker has to ask for new tasks until the activity is over.
+        handle = await env.start(SlowLocal.run, task_timeout=timedelta(seconds=10))
         assert await handle.result() == "slow"
     history = await env.history(handle)
     assert kinds(history).count("WorkflowTaskCompleted") >= 2

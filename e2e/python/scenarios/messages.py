@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from typing import Any
 
 from temporalio import activity, workflow
@@ -82,9 +83,14 @@ async def signals_in_order(env: Env) -> None:
     assert [signal.signal_name for signal in signals] == ["letter"] * 20 + ["renamed", "unheard of", "close"]
 
 
+# The workflows whose thinking may end.
+THOUGHT: set[str] = set()
+
+
 @activity.defn
 async def think() -> None:
-    await asyncio.sleep(2)
+    while activity.info().workflow_id not in THOUGHT:
+        await asyncio.sleep(0.02)
 
 
 @workflow.defn
@@ -101,7 +107,7 @@ class Busy(Mailbox):
 @scenario
 async def signals_during_a_workflow_task_are_buffered(env: Env) -> None:
     async with env.worker([Busy], [think]):
-        handle = await env.start(Busy.run)
+        handle = await env.start(Busy.run, task_timeout=timedelta(minutes=1))
 
         async def started() -> bool:
             pending = (await handle.describe()).raw_description.pending_workflow_task
@@ -111,6 +117,7 @@ async def signals_during_a_workflow_task_are_buffered(env: Env) -> None:
         for number in range(5):
             await handle.signal(Mailbox.letter, str(number))
         await handle.signal(Mailbox.close)
+        THOUGHT.add(handle.id)
         assert await handle.result() == ["0", "1", "2", "3", "4"]
     history = await env.history(handle)
     events = kinds(history)
