@@ -36,6 +36,8 @@ pub const FIELDS: &[Field] = &[
     ("WorkerVersionStamp", "use_versioning", Refused, "Versioning by build id is off."),
     ("WorkerDeploymentOptions", "worker_versioning_mode", Refused, "VERSIONED: worker deployments are not built."),
     ("ScheduleActivityTaskCommandAttributes", "use_workflow_build_id", NoEffect, "Versioning by build id is off."),
+    ("RespondWorkflowTaskCompletedRequest", "intermediate_page", Refused, "Completions come in one piece."),
+    ("RespondWorkflowTaskCompletedRequest", "page_number", Refused, "Completions come in one piece."),
     ("RespondWorkflowTaskCompletedRequest", "metering_metadata", NoEffect, "Nobody is billed."),
     ("ResetWorkflowExecutionRequest", "post_reset_operations", Refused, "Not built yet."),
     ("Request", "completion_callbacks", Refused, "Callbacks of updates are off."),

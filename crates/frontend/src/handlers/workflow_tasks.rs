@@ -55,6 +55,12 @@ pub(super) async fn complete(
 ) -> Result<Bytes, Error> {
     let limits = call.limits();
     validate::identity(&request.identity, limits.id_bytes_max)?;
+    if request.intermediate_page || request.page_number != 0 {
+        return Err(Error::FailedPrecondition(format!(
+            "workflow task completion pagination is disabled for this namespace {}",
+            task.namespace.name
+        )));
+    }
     #[expect(deprecated, reason = "old workers still say it")]
     let stamp = request.worker_version_stamp.as_ref().map(|stamp| (stamp.use_versioning, &*stamp.build_id));
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
