@@ -5,6 +5,7 @@ when signals, updates, queries, restarts and resets reach it: that is what makes
 """
 
 import asyncio
+import json
 import random
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,7 @@ from temporalio.workflow import ActivityCancellationType, ChildWorkflowCancellat
 Step = dict[str, Any]
 
 # What needs more than commands on activities and timers; a server that has less of it can be tested without.
-FEATURES = ("children", "external", "updates", "reset")
+FEATURES = ("children", "external", "updates", "reset", "reset-with-children")
 
 # How an activity can end.
 ENDS = ("ok", "failed", "START_TO_CLOSE", "SCHEDULE_TO_START", "HEARTBEAT", "SCHEDULE_TO_CLOSE")
@@ -68,8 +69,13 @@ class Maker:
             program["start"] = "plain"
         if "updates" in self.features and self.updates and rng.random() < 0.3:
             program["start"] = "update-with-start"
-        program["reset"] = "reset" in self.features and ending in ("return", "fail") and rng.random() < 0.4
+        program["reset"] = self.may_reset(program) and rng.random() < 0.4
         return program
+
+    def may_reset(self, program: Step) -> bool:
+        has_children = '"child"' in json.dumps(program)
+        feature = "reset-with-children" if has_children else "reset"
+        return feature in self.features and program["ending"] in ("return", "fail")
 
     def step(self, depth: int, waits: bool) -> Step:
         rng = self.rng

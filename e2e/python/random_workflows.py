@@ -42,7 +42,7 @@ import programs
 from servers import DevServer
 
 # What the server can do so far, of `programs.FEATURES`.
-BUILT = ["reset"]
+BUILT = ["children", "external", "updates", "reset"]
 WORKERS = 3
 RUN_TIMEOUT = timedelta(seconds=90)
 PATIENCE_SECONDS = 120
@@ -290,6 +290,9 @@ async def run(address: str, first: int, seeds: int, features: set[str], rough: b
     await replay(lives, failures)
     kinds: Counter[str] = sum((life.kinds for life in lives), Counter())
     for seed, error in failures.items():
+        with contextlib.suppress(RPCError):
+            history = await client.get_workflow_handle(f"random-{seed}").fetch_history()
+            print(f"the last run of seed {seed}: {[laws.kind(event) for event in history.events]}", file=sys.stderr)
         print(f"seed {seed} failed; again with --first {seed} --seeds 1. Its program:", file=sys.stderr)
         print(json.dumps(lives[seed - first].program), file=sys.stderr)
         traceback.print_exception(error, limit=3, file=sys.stderr)

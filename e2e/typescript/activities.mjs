@@ -34,7 +34,7 @@ export const activities = {
 
   async beLate(beats) {
     if (beats) heartbeat('a sign of life');
-    await delay(4000);
+    await delay(6000);
   },
 
   /** Goes on where the attempt before it stopped. */

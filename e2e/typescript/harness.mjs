@@ -44,7 +44,7 @@ export class Env {
 
   /** What `attempt` returns, as soon as that is something. */
   async until(attempt, what = 'it') {
-    const deadline = Date.now() + (this.calm ? 30_000 : 90_000);
+    const deadline = Date.now() + (this.calm ? 60_000 : 90_000);
     for (;;) {
       const value = await attempt();
       if (value) return value;

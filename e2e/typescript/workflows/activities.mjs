@@ -51,7 +51,7 @@ export async function timeouts() {
   const once = { maximumAttempts: 1 };
   const tries = {
     startToClose: proxyActivities({ startToCloseTimeout: '300ms', retry: once }).beLate(false),
-    heartbeat: proxyActivities({ startToCloseTimeout: '30s', heartbeatTimeout: '1500ms', retry: once }).beLate(true),
+    heartbeat: proxyActivities({ startToCloseTimeout: '30s', heartbeatTimeout: '3s', retry: once }).beLate(true),
     scheduleToStart: proxyActivities({ taskQueue: 'nobody', scheduleToStartTimeout: '300ms', startToCloseTimeout: '30s' }).beLate(false),
     scheduleToClose: proxyActivities({ scheduleToCloseTimeout: '400ms', retry: { initialInterval: '50ms', backoffCoefficient: 1 } }).beLate(false),
   };

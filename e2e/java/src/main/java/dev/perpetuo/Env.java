@@ -75,7 +75,7 @@ final class Env {
   }
 
   <T> T until(Callable<T> attempt, String what) throws Exception {
-    long deadline = System.nanoTime() + Duration.ofSeconds(calm ? 30 : 90).toNanos();
+    long deadline = System.nanoTime() + Duration.ofSeconds(calm ? 60 : 90).toNanos();
     for (; ; ) {
       T value = attempt.call();
       if (value != null && !Boolean.FALSE.equals(value)) {

@@ -55,6 +55,8 @@ public final class Run {
     Activities.list(all);
     Messages.list(all);
     Runs.list(all);
+    Updates.list(all);
+    Relations.list(all);
     Resets.list(all);
     boolean rough = false;
     long seconds = 0;
