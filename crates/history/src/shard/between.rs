@@ -150,7 +150,8 @@ impl Leader {
         for _ in 0..RESETS_MAX {
             let state = self.state(&run);
             let Some(next) = state.reset_run_id().filter(|_| state.delete_after().is_some()) else { break };
-            run = self.resolve(&run.workflow, &next.to_owned())?;
+            let next = next.to_owned();
+            run = self.resolve(&run.workflow, &next)?;
         }
         let closed = execution::workflow::ChildClosed {
             parent,
