@@ -6,6 +6,7 @@ mod client;
 mod matching;
 mod world;
 
+mod big;
 mod children;
 mod crash;
 mod dispatch;

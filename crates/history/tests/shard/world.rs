@@ -14,6 +14,7 @@ use temporalio_protos::temporal::api::enums::v1::NamespaceState;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::big::{CountingKv, Counts};
 use crate::client::Client;
 use crate::matching::FakeMatching;
 
@@ -37,6 +38,7 @@ pub(crate) struct World {
     pub(crate) members: Vec<Member>,
     disk: MemoryDisk,
     pub(crate) kv: MemoryKv,
+    pub(crate) counts: Arc<Counts>,
     entropy: Arc<SeededEntropy>,
     now: Mutex<Timestamp>,
     pub(crate) config: Config,
@@ -60,6 +62,7 @@ impl World {
             members: vec![Member { id: NodeId(1), peer_address: String::new() }],
             disk: MemoryDisk::new(),
             kv: MemoryKv::new(),
+            counts: Arc::default(),
             entropy: Arc::new(SeededEntropy::new(7)),
             now: Mutex::new(Timestamp::from_millis(BORN * 1000)),
             config: Config { verify_rows: true, ..Config::default() },
@@ -90,7 +93,7 @@ impl World {
         let mut tasks = JoinSet::new();
         let writer = wal.clone();
         tasks.spawn(async move { writer.run_writer().await });
-        let kv: Arc<dyn Kv> = Arc::new(self.kv.clone());
+        let kv: Arc<dyn Kv> = Arc::new(CountingKv { inner: self.kv.clone(), counts: Arc::clone(&self.counts) });
         let config = cluster::Config {
             node: self.node,
             cluster_id: "test".into(),
