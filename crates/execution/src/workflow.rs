@@ -32,6 +32,8 @@ mod close_command;
 mod describe;
 mod fire;
 mod marker;
+mod options;
+mod pause;
 mod predefined;
 mod reset;
 mod reset_point;
@@ -63,6 +65,7 @@ pub use decision::{
 };
 pub use errand::Errand;
 pub use errand_request::{ErrandOutcome, ErrandRequest, StartChild};
+pub use options::{UpdateOptions, check_mask};
 pub use reset::{Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reset};
 pub use rows::RowKey;
 pub use state::{Started, State};
@@ -111,6 +114,9 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
             Reply::Empty
         }
         Command::ClearSticky => workflow_task::clear_sticky(&mut step),
+        Command::UpdateOptions(command) => options::update(&mut step, *command)?,
+        Command::Pause(request) => pause::pause(&mut step, *request)?,
+        Command::Unpause(request) => pause::unpause(&mut step, *request)?,
         Command::Delete => close::delete(&mut step),
         Command::Reset(command) => reset::begin(&mut step, *command)?,
         Command::Reapply(events) => reset::reapply(&mut step, events),

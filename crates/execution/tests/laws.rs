@@ -365,6 +365,7 @@ impl Life {
     /// whether everything promised is there.
     fn settle(&mut self) {
         self.step("crash");
+        self.step("unpause");
         for _ in 0..3 {
             if self.runner.world.state.pending_workflow_task().is_some() {
                 self.step("poll");
@@ -386,7 +387,10 @@ impl Life {
 /// Whether something happened that no workflow task will show to a worker.
 fn is_forgotten(world: &World) -> bool {
     let description = world.state.describe();
-    if world.state.status() != Status::Running || world.state.pending_workflow_task().is_some() {
+    if world.state.status() != Status::Running
+        || world.state.is_paused()
+        || world.state.pending_workflow_task().is_some()
+    {
         return false;
     }
     if UPDATES.iter().any(|id| world.state.update_stage(id) == UpdateStage::Admitted) {
@@ -570,6 +574,9 @@ fn step() -> impl Strategy<Value = String> {
         weighted(10, &["wait 0s", "wait 100ms", "wait 1s", "wait 2s", "wait 5s", "wait 10s", "wait 70s"]),
         weighted(3, &["oversleep 1s", "oversleep 20s", "oversleep 10m", "fire"]),
         weighted(3, &["crash"]),
+        weighted(1, &["pause", "pause request=p"]),
+        weighted(4, &["unpause"]),
+        weighted(1, &["options mask=priority key=3", "options mask=priority key=1", "options mask=priority"]),
         weighted(2, &["reset at=3 reason=r", "reset at=4", "reset at=8", "reset at=12"]),
         weighted(1, &["clear-sticky", "terminate", "wait 1h"]),
         weighted(1, &["return-activity a request=same", "return-activity b request=same"]),

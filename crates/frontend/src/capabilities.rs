@@ -54,6 +54,7 @@ pub(crate) fn namespace() -> namespace_info::Capabilities {
         worker_poll_complete_on_shutdown: true,
         worker_heartbeats: true,
         poller_autoscaling: true,
+        workflow_pause: true,
         ..namespace_info::Capabilities::default()
     }
 }

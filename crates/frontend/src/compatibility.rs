@@ -44,8 +44,15 @@ pub const TABLE: &[Row] = &[
     (
         "ResetWorkflowExecution",
         State::Partial,
-        "Signals, option updates and events of children are reapplied; updates are not. No post-reset operations.",
+        "No Nexus operations.",
     ),
+    (
+        "UpdateWorkflowExecutionOptions",
+        State::Partial,
+        "Priority; a versioning override is refused, time skipping is off.",
+    ),
+    ("PauseWorkflowExecution", State::Complete, ""),
+    ("UnpauseWorkflowExecution", State::Complete, ""),
     ("DeleteWorkflowExecution", State::Complete, ""),
     (
         "DescribeWorkflowExecution",

@@ -52,6 +52,9 @@ table! {
     "ResetStickyTaskQueue" => workflows::reset_sticky,
     "ResetWorkflowExecution" => run_control::reset,
     "DeleteWorkflowExecution" => run_control::delete,
+    "UpdateWorkflowExecutionOptions" => run_control::update_options,
+    "PauseWorkflowExecution" => run_control::pause,
+    "UnpauseWorkflowExecution" => run_control::unpause,
 
     "PollWorkflowTaskQueue" => workflow_tasks::poll,
     "RespondWorkflowTaskCompleted" => workflow_tasks::complete,

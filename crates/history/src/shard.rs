@@ -14,6 +14,7 @@ mod batch;
 mod between;
 mod cache;
 mod client;
+mod control;
 mod describe;
 mod dispatch;
 mod draft;

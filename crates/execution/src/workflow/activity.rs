@@ -73,6 +73,15 @@ pub(crate) fn put(state: &mut State, scheduled_event_id: i64, activity: Activity
     state.activities.insert_mut(scheduled_event_id, activity);
 }
 
+/// References to attempts that did not start become stale.
+pub(crate) fn offer_again(state: &mut State) {
+    let waits = |activity: &Activity| activity.row.started_time == 0;
+    let waiting = state.activities.iter().filter(|(_, activity)| waits(activity)).map(|(id, _)| *id);
+    for scheduled_event_id in waiting.collect::<Vec<_>>() {
+        update(state, scheduled_event_id, |row| row.stamp += 1);
+    }
+}
+
 /// Nothing happens when it is gone.
 pub(crate) fn update(state: &mut State, scheduled_event_id: i64, change: impl FnOnce(&mut stored::Activity)) {
     let Some(mut activity) = state.activities.get(&scheduled_event_id).cloned() else { return };

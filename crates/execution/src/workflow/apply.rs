@@ -11,7 +11,8 @@ use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskSc
 
 use super::stored;
 use super::{
-    Change, Note, Soft, State, activity, attach, callback, outgoing, reset, reset_point, timer, update, upsert,
+    Change, Note, Soft, State, activity, attach, callback, options, outgoing, pause, reset, reset_point, timer, update,
+    upsert,
 };
 use crate::policy::duration;
 
@@ -54,6 +55,7 @@ fn apply_at_once(state: &mut State, event: &HistoryEvent, attributes: &Attribute
         A::WorkflowExecutionCancelRequestedEventAttributes(_) => state.core.cancel_requested = true,
         A::WorkflowExecutionOptionsUpdatedEventAttributes(a) => {
             attach::remember(state, &a.attached_request_id, None);
+            options::apply(state, a);
             let at = event.event_time.as_ref().map_or(0, |time| base::Timestamp::from_proto(time).as_nanos());
             callback::attach(state, &a.attached_request_id, &a.attached_completion_callbacks, at);
         }
@@ -117,7 +119,9 @@ fn apply_task_event(state: &mut State, event: &HistoryEvent, attributes: &Attrib
             state.core.set_last_task_failed_cause(a.cause());
             state.core.set_last_task_timeout_type(TimeoutType::Unspecified);
             match a.cause() {
-                WorkflowTaskFailedCause::ResetWorkflow | WorkflowTaskFailedCause::FailoverCloseCommand => {
+                WorkflowTaskFailedCause::ResetWorkflow
+                | WorkflowTaskFailedCause::FailoverCloseCommand
+                | WorkflowTaskFailedCause::WorkflowPauseRequestedBeforeTaskStarted => {
                     state.core.workflow_task_attempt = 1;
                 }
                 WorkflowTaskFailedCause::UnhandledCommand => state.core.close_attempted = true,
@@ -204,6 +208,7 @@ fn apply_note(state: &mut State, note: &Note) {
         | Note::ActivityHeartbeat { .. } => activity::apply_note(state, note),
         Note::Transition => state.core.state_transition_count += 1,
         Note::ActivityRescheduled { .. } | Note::ResetTo { .. } | Note::ResetFinished => reset::note(state, note),
+        Note::PauseSet(pause) => pause::set(state, pause.as_deref()),
         Note::DeleteRequested { time } => state.core.delete_time = *time,
         Note::ChildCopied { initiated_event_id } => outgoing::apply_copied(state, *initiated_event_id),
         Note::ErrandDone { errand } => outgoing::apply_done(state, *errand),
@@ -341,6 +346,7 @@ fn is_transition(attributes: &Attributes) -> bool {
             | A::WorkflowExecutionSignaledEventAttributes(_)
             | A::WorkflowExecutionCancelRequestedEventAttributes(_)
             | A::WorkflowExecutionOptionsUpdatedEventAttributes(_)
+            | A::WorkflowExecutionUnpausedEventAttributes(_)
             | A::WorkflowTaskStartedEventAttributes(_)
             | A::WorkflowTaskCompletedEventAttributes(_)
             | A::WorkflowTaskFailedEventAttributes(_)

@@ -8,6 +8,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::errand::Errand;
 use super::errand_request::ErrandOutcome;
+use super::options::UpdateOptions;
 use super::reset::Reset;
 use crate::policy::start_policy::Attach;
 
@@ -195,6 +196,9 @@ pub enum Command {
     FireTimers(FreshIds),
     /// A sticky queue has no worker behind it: go back to the normal queue.
     ClearSticky,
+    UpdateOptions(Box<UpdateOptions>),
+    Pause(Box<wf::PauseWorkflowExecutionRequest>),
+    Unpause(Box<wf::UnpauseWorkflowExecutionRequest>),
     /// Ends the run if it is open, and lets it be removed soon.
     Delete,
     /// The first step of a run that a reset made, on top of the rebuilt state.

@@ -83,7 +83,7 @@ pub(crate) fn complete(step: &mut Step<'_>, before: &State, command: CompleteWor
         } else {
             workflow_task::schedule(step);
         }
-        if request.return_new_workflow_task {
+        if request.return_new_workflow_task && !step.state.is_paused() {
             let resend = if request.force_create_new_workflow_task { Resend::No } else { Resend::Yes };
             new_task = Some(Box::new(workflow_task::start_inline(step, author(&request), resend)));
         }
@@ -171,7 +171,7 @@ fn set_sticky(step: &mut Step<'_>, request: &Request) {
 
 /// The activities that the worker takes with the answer.
 fn start_eagerly(step: &mut Step<'_>, ids: &[i64], identity: &str, fresh: &FreshIds) -> Vec<ActivityTaskStarted> {
-    if !step.state.is_running() {
+    if !step.state.is_running() || step.state.is_paused() {
         return Vec::new();
     }
     let pending: Vec<_> = ids.iter().filter(|id| step.state.activities.contains_key(id)).copied().collect();

@@ -76,7 +76,8 @@ impl State {
     }
 
     fn durable_due(&self) -> Option<(Timestamp, Due)> {
-        let first_task = time(self.core.first_task_time).map(|time| (time, Due::FirstTask));
+        let first_task = time(self.core.first_task_time).filter(|_| !self.is_paused());
+        let first_task = first_task.map(|time| (time, Due::FirstTask));
         let sticky = self.core.workflow_task.as_ref().and_then(|task| time(task.schedule_to_start_deadline));
         let sticky = sticky.map(|time| (time, Due::StickyTask));
         let run = self.run_expiration().map(|time| (time, Due::Run));

@@ -8,6 +8,7 @@ use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
 use temporalio_protos::temporal::api::common::v1::{Payload, Payloads, Priority};
 use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_protos::temporal::api::workflow::v1::WorkflowExecutionOptions;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::State;
@@ -136,6 +137,8 @@ pub enum Note {
     },
     /// All that a reset does to the new run is one transition.
     ResetFinished,
+    /// The run is paused, or goes on.
+    PauseSet(Option<Box<stored::Pause>>),
     /// The run may be removed from this time on.
     DeleteRequested {
         time: u64,
@@ -254,6 +257,8 @@ pub enum Reply {
     },
     /// The options of the last activity that was changed.
     ActivityOptions(Box<ActivityOptions>),
+    /// The options of the run after their change.
+    Options(Box<WorkflowExecutionOptions>),
     /// The task reference is stale; matching drops it.
     TaskGone,
     /// The changes are committed, and still the caller gets this error: a refused workflow

@@ -3,13 +3,15 @@
 use base::Timestamp;
 use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
 use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
-use temporalio_protos::temporal::api::enums::v1::{EventType, PendingActivityState, PendingWorkflowTaskState};
+use temporalio_protos::temporal::api::enums::v1::{
+    EventType, PendingActivityState, PendingWorkflowTaskState, WorkflowExecutionStatus,
+};
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflow::v1::pending_activity_info::PauseInfo;
 use temporalio_protos::temporal::api::workflow::v1::pending_activity_info::pause_info::{Manual, PausedBy};
 use temporalio_protos::temporal::api::workflow::v1::{
     PendingActivityInfo, PendingChildExecutionInfo, PendingWorkflowTaskInfo, RequestIdInfo, WorkflowExecutionConfig,
-    WorkflowExecutionExtendedInfo, WorkflowExecutionInfo,
+    WorkflowExecutionExtendedInfo, WorkflowExecutionInfo, WorkflowExecutionPauseInfo,
 };
 use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecutionResponse;
 
@@ -53,15 +55,14 @@ impl State {
             r#type: Some(WorkflowType { name: self.workflow_type().to_owned() }),
             start_time: Some(self.start_time().to_proto()),
             close_time: closed.map(Timestamp::to_proto),
-            status: self.status().into(),
+            status: self.shown_status().into(),
             history_length: self.core.next_event_id - 1,
             parent_namespace_id: start.parent_workflow_namespace_id.clone(),
             parent_execution: parent.filter(|parent: &WorkflowExecution| !parent.run_id.is_empty()),
             execution_time: Some(self.execution_time().to_proto()),
             memo: Some(self.memo().cloned().unwrap_or_default()),
             search_attributes: Some(self.search_attributes().cloned().unwrap_or_default()),
-            auto_reset_points: (!self.reset_points.points.is_empty() || self.run.reset_time != 0)
-                .then(|| (*self.reset_points).clone()),
+            auto_reset_points: Some((*self.reset_points).clone()),
             task_queue: self.normal_queue().to_owned(),
             state_transition_count: self.core.state_transition_count,
             history_size_bytes: i64::try_from(self.core.history_size_bytes).unwrap_or(i64::MAX),
@@ -70,9 +71,14 @@ impl State {
             root_execution: Some(root),
             first_run_id: self.first_execution_run_id().to_owned(),
             worker_deployment_name: self.core.worker_deployment_name.clone(),
-            priority: start.priority.clone(),
+            priority: self.priority().cloned(),
             ..WorkflowExecutionInfo::default()
         }
+    }
+
+    /// A paused run is open, and shown as paused.
+    fn shown_status(&self) -> WorkflowExecutionStatus {
+        if self.is_paused() { WorkflowExecutionStatus::Paused } else { self.status() }
     }
 
     fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
@@ -83,6 +89,11 @@ impl State {
             original_start_time: Some(self.original_start_time().to_proto()),
             last_reset_time: time(self.run.reset_time).map(Timestamp::to_proto),
             reset_run_id: self.core.reset_run_id.clone(),
+            pause_info: self.core.pause.as_ref().map(|pause| WorkflowExecutionPauseInfo {
+                identity: pause.identity.clone(),
+                paused_time: time(pause.time).map(Timestamp::to_proto),
+                reason: pause.reason.clone(),
+            }),
             ..WorkflowExecutionExtendedInfo::default()
         };
         let created =

@@ -3,7 +3,7 @@
 //! ```text
 //!  BuildIds                  which worker builds worked on the run; from the first completed task on
 //!  TemporalReportedProblems  set while workflow tasks fail several times in a row
-//!  TemporalPauseInfo         what is paused: types of activities
+//!  TemporalPauseInfo         what is paused: the run and why, types of activities
 //! ```
 
 use std::collections::BTreeSet;
@@ -60,13 +60,18 @@ pub(crate) fn pauses_changed(step: &mut Step<'_>) {
     let paused = step.state.activities.values().filter(|activity| activity.row.pause.is_some());
     let name = |activity: &Activity| activity.input.activity_type.as_ref().map_or_else(String::new, |t| t.name.clone());
     let types: BTreeSet<String> = paused.map(name).collect();
-    if types.is_empty() && value(step, PAUSE_INFO).is_none() {
+    let run = step.state.core.pause.as_ref();
+    let mut entries: Vec<String> =
+        run.iter().map(|_| json(&format!("Workflow:{}", step.state.run.workflow_id))).collect();
+    let reason = run.map(|pause| &pause.reason).filter(|reason| !reason.is_empty());
+    entries.extend(reason.map(|reason| json(&format!("Reason:{reason}"))));
+    entries.extend(types.iter().map(|name| json(&format!("property:activityType={name}"))));
+    if entries.is_empty() && value(step, PAUSE_INFO).is_none() {
         return;
     }
-    if types.is_empty() {
+    if entries.is_empty() {
         return step.note(Note::SearchAttribute { name: PAUSE_INFO.to_owned(), value: None });
     }
-    let entries: Vec<String> = types.iter().map(|name| json(&format!("property:activityType={name}"))).collect();
     set(step, PAUSE_INFO, format!("[{}]", entries.join(",")));
 }
 

@@ -7,7 +7,7 @@ use prost::{DecodeError, Message};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
 use super::state::Activity;
-use super::{Change, Note, State, outgoing, stored};
+use super::{Change, Note, State, options, outgoing, stored};
 
 /// One stored row of a run's state.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -127,6 +127,9 @@ impl State {
         match change {
             Change::Event(event) => {
                 let mut rows = vec![RowKey::Core];
+                if options::changes_priority(event) {
+                    rows.extend(self.activities.keys().map(|id| RowKey::Activity(*id)));
+                }
                 if let Some(attributes) = &event.attributes {
                     rows_of_event(event.event_id, attributes, &mut rows);
                     outgoing::rows_of_event(event.event_id, attributes, &mut rows);
@@ -138,7 +141,16 @@ impl State {
                 }
                 rows
             }
-            Change::Note(note) => rows_of_note(note),
+            Change::Note(Note::PauseSet(_)) => {
+                self.activities.keys().map(|id| RowKey::Activity(*id)).chain([RowKey::Core]).collect()
+            }
+            Change::Note(note) => {
+                let mut rows = rows_of_note(note);
+                if matches!(note, Note::Buffered { event, .. } if options::changes_priority(event)) {
+                    rows.extend(self.activities.keys().map(|id| RowKey::Activity(*id)));
+                }
+                rows
+            }
             Change::Soft(_) => Vec::new(),
         }
     }
@@ -312,6 +324,7 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::StickySet { .. }
         | Note::StickyCleared
         | Note::StickyDeferred { .. }
+        | Note::PauseSet(_)
         | Note::ResetTo { .. }
         | Note::ResetFinished
         | Note::DeleteRequested { .. }

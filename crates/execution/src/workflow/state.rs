@@ -324,7 +324,8 @@ impl State {
     }
 
     pub(crate) fn workflow_task_ref(&self) -> Option<WorkflowTaskRef> {
-        let task = self.task().filter(|_| self.is_running() && self.started.is_none())?;
+        let is_offered = self.is_running() && !self.is_paused() && self.started.is_none();
+        let task = self.task().filter(|_| is_offered)?;
         let queue = self.current_queue();
         Some(WorkflowTaskRef {
             task_queue: queue.name,
@@ -332,12 +333,13 @@ impl State {
             scheduled_event_id: task.scheduled_event_id,
             stamp: self.task_stamp(),
             scheduled_time: Timestamp::from_nanos(task.scheduled_time),
-            priority: self.start().priority.clone(),
+            priority: self.priority().cloned(),
         })
     }
 
     pub(crate) fn activity_task_ref(&self, scheduled_event_id: i64) -> Option<ActivityTaskRef> {
-        let activity = self.activities.get(&scheduled_event_id).filter(|_| self.is_running())?;
+        let is_offered = self.is_running() && !self.is_paused();
+        let activity = self.activities.get(&scheduled_event_id).filter(|_| is_offered)?;
         if !activity.is_offered() {
             return None;
         }
@@ -346,7 +348,7 @@ impl State {
             scheduled_event_id,
             stamp: activity.row.stamp,
             scheduled_time: Timestamp::from_nanos(activity.row.scheduled_time),
-            priority: super::activity::merged_priority(self.start().priority.as_ref(), activity.priority()),
+            priority: super::activity::merged_priority(self.priority(), activity.priority()),
         })
     }
 }

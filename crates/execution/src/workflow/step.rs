@@ -1,6 +1,8 @@
 //! One decision in the making: a scratch state that every change is applied to as soon as it
 //! is decided, so that later rules see the effect of earlier ones.
 
+use std::collections::BTreeSet;
+
 use base::Timestamp;
 use rpds::RedBlackTreeSetSync;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
@@ -10,7 +12,7 @@ use super::decision::{NewRun, Task};
 use super::draft::draft;
 use super::errand::Errand;
 use super::workflow_task::speculative;
-use super::{Change, Decision, Note, Reply, Soft, State, apply, buffer};
+use super::{Change, Decision, Note, Reply, Soft, State, apply, buffer, options};
 use crate::Limits;
 
 pub(crate) struct Step<'a> {
@@ -53,6 +55,14 @@ impl<'a> Step<'a> {
         {
             self.offered.push(*scheduled_event_id);
         }
+        let offers_all = match &note {
+            Note::PauseSet(pause) => pause.is_none(),
+            Note::Buffered { event, .. } => options::changes_priority(event),
+            _ => false,
+        };
+        if offers_all {
+            self.offered.extend(self.state.activities.keys());
+        }
         self.change(Change::Note(note));
     }
 
@@ -77,6 +87,9 @@ impl<'a> Step<'a> {
         if matches!(event.attributes, Some(Attributes::ActivityTaskScheduledEventAttributes(_))) {
             self.offered.push(id);
         }
+        if options::changes_priority(&event) {
+            self.offered.extend(self.state.activities.keys());
+        }
         self.change(Change::Event(event));
         id
     }
@@ -99,6 +112,8 @@ impl<'a> Step<'a> {
         let state = &self.state;
         let scheduled = stamps(state) != self.stamps_before;
         let workflow = state.workflow_task_ref().filter(|_| scheduled).map(Task::Workflow);
+        let mut seen = BTreeSet::new();
+        self.offered.retain(|id| seen.insert(*id));
         let activities = self.offered.iter().filter_map(|id| state.activity_task_ref(*id)).map(Task::Activity);
         let errands = state.outgoing.errands.iter().filter(|errand| !self.errands_before.contains(errand));
         let errands = errands.copied().map(Task::Errand);

@@ -50,6 +50,9 @@ pub(crate) fn schedule(step: &mut Step<'_>) {
     if step.state.task().is_some() || !step.state.is_running() {
         return;
     }
+    if step.state.is_paused() {
+        return buffer::flush(step);
+    }
     let mut attempt = step.state.core.workflow_task_attempt;
     if !step.state.buffered.is_empty() {
         // Something new happened: whatever made the last attempts fail may not any more.

@@ -4,7 +4,7 @@ use execution::Limits;
 use execution::policy::start_policy::Attach;
 use execution::workflow::{
     ActivityTarget, CancelActivity, CompleteActivity, CompleteWorkflowTask, FailActivity, FailWorkflowTask, FreshIds,
-    Heartbeat, WorkflowTaskToken,
+    Heartbeat, UpdateOptions, WorkflowTaskToken,
 };
 use temporalio_protos::temporal::api::command::v1 as command;
 use temporalio_protos::temporal::api::command::v1::command::Attributes;
@@ -17,6 +17,9 @@ use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
 use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, CanceledFailureInfo, Failure};
 use temporalio_protos::temporal::api::sdk::v1::UserMetadata;
 use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
+use temporalio_protos::temporal::api::workflow::v1::{
+    VersioningOverride, WorkflowExecutionOptions, versioning_override,
+};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use temporalio_protos::temporal::api::workflowservice::v1::respond_workflow_task_completed_request::Capabilities;
 
@@ -378,4 +381,39 @@ pub(crate) fn limit(limits: &mut Limits, call: &Call) {
             .map_or(given.workflow_task_heartbeat_max, duration),
         ..given
     };
+}
+
+pub(crate) fn pause(call: &Call) -> wf::PauseWorkflowExecutionRequest {
+    wf::PauseWorkflowExecutionRequest {
+        identity: "operator".into(),
+        reason: call.text("reason"),
+        request_id: call.text("request"),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn unpause(call: &Call) -> wf::UnpauseWorkflowExecutionRequest {
+    wf::UnpauseWorkflowExecutionRequest {
+        identity: "operator".into(),
+        reason: call.text("reason"),
+        request_id: call.text("request"),
+        ..Default::default()
+    }
+}
+
+pub(crate) fn update_options(call: &Call) -> UpdateOptions {
+    let priority = call.number("key").map(|priority_key| Priority {
+        priority_key,
+        fairness_key: call.text("fairness"),
+        ..Default::default()
+    });
+    let versioning_override = call.has("auto-upgrade").then(|| VersioningOverride {
+        r#override: Some(versioning_override::Override::AutoUpgrade(true)),
+        ..Default::default()
+    });
+    UpdateOptions {
+        options: WorkflowExecutionOptions { priority, versioning_override, ..Default::default() },
+        paths: call.text("mask").split(',').map(str::to_owned).collect(),
+        identity: "operator".into(),
+    }
 }

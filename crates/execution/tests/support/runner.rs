@@ -228,6 +228,9 @@ impl Runner {
             "fire" => Command::FireTimers(self.fresh()),
             "clear-sticky" => Command::ClearSticky,
             "delete" => Command::Delete,
+            "pause" => Command::Pause(Box::new(requests::pause(call))),
+            "unpause" => Command::Unpause(Box::new(requests::unpause(call))),
+            "options" => Command::UpdateOptions(Box::new(requests::update_options(call))),
             verb => between::command(call, &self.world.state).unwrap_or_else(|| panic!("unknown command {verb}")),
         }
     }
@@ -486,6 +489,9 @@ fn reply(reply: &Reply) -> String {
         }
         Reply::Update(UpdateStage::Completed { event_id }) => format!("reply update Completed #{event_id}\n"),
         Reply::Update(stage) => format!("reply update {stage:?}\n"),
+        Reply::Options(options) => {
+            format!("reply {}\n", print::message("workflow.v1.WorkflowExecutionOptions", &**options))
+        }
         Reply::TaskGone => "reply task gone\n".into(),
         Reply::Refused(rejection) => refused(rejection),
     }

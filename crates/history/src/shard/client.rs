@@ -4,11 +4,10 @@ use api::Error;
 use execution::workflow::Command;
 use temporalio_protos::temporal::api::enums::v1::EventType;
 use temporalio_protos::temporal::api::workflowservice::v1::{
-    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, PauseWorkflowExecutionRequest,
-    RequestCancelWorkflowExecutionRequest, RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest,
-    ResetStickyTaskQueueResponse, SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse,
-    TerminateWorkflowExecutionRequest, TerminateWorkflowExecutionResponse, UnpauseWorkflowExecutionRequest,
-    UpdateWorkflowExecutionOptionsRequest,
+    DeleteWorkflowExecutionRequest, DeleteWorkflowExecutionResponse, RequestCancelWorkflowExecutionRequest,
+    RequestCancelWorkflowExecutionResponse, ResetStickyTaskQueueRequest, ResetStickyTaskQueueResponse,
+    SignalWorkflowExecutionRequest, SignalWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
+    TerminateWorkflowExecutionResponse,
 };
 
 use super::input::Answer;
@@ -70,22 +69,6 @@ impl Leader {
         let run = self.resolve(&caller.workflow(&execution.workflow_id), &execution.run_id)?;
         self.command(&run, Command::Delete)?;
         Ok(Answer::message(&DeleteWorkflowExecutionResponse::default()))
-    }
-
-    pub(super) fn update_options(
-        &mut self,
-        _: &Caller,
-        _: UpdateWorkflowExecutionOptionsRequest,
-    ) -> Result<Answer, Fault> {
-        Err(Error::Unimplemented("UpdateWorkflowExecutionOptions is not built".into()).into())
-    }
-
-    pub(super) fn pause(&mut self, _: &Caller, _: PauseWorkflowExecutionRequest) -> Result<Answer, Fault> {
-        Err(Error::Unimplemented("PauseWorkflowExecution is not built".into()).into())
-    }
-
-    pub(super) fn unpause(&mut self, _: &Caller, _: UnpauseWorkflowExecutionRequest) -> Result<Answer, Fault> {
-        Err(Error::Unimplemented("UnpauseWorkflowExecution is not built".into()).into())
     }
 
     /// One command whose reply says nothing.

@@ -50,7 +50,8 @@ impl Leader {
         let run = self.resolve(&caller.workflow(&execution.workflow_id), &execution.run_id)?;
         let state = self.state(&run);
         let (status, is_open) = (state.status(), state.delete_after().is_none());
-        if is_rejected(status, is_open, condition) {
+        let status = if state.is_paused() { WorkflowExecutionStatus::Paused } else { status };
+        if state.is_paused() || is_rejected(status, is_open, condition) {
             return Ok(Answer::message(&QueryWorkflowResponse {
                 query_rejected: Some(QueryRejected { status: status.into() }),
                 ..QueryWorkflowResponse::default()

@@ -12,9 +12,13 @@
 use std::time::Duration;
 
 use api::Error;
-use execution::workflow::{Change, Command, Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reply, Reset, State};
+use execution::workflow::{
+    Change, Command, Excluded, Fork, RESETTER_IDENTITY, Rebuild, Rebuilt, Reply, Reset, State, UpdateOptions,
+};
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
+use temporalio_protos::temporal::api::workflow::v1::PostResetOperation;
+use temporalio_protos::temporal::api::workflow::v1::post_reset_operation::Variant;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     ResetWorkflowExecutionRequest, ResetWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
 };
@@ -54,6 +58,7 @@ impl Leader {
         if fork <= 1 || fork >= before.reset_end() {
             return Err(invalid("Workflow task finish ID must be > 1 && <= workflow last event ID."));
         }
+        let operations = operations(request.post_reset_operations.clone())?;
         let current = self.current_of(&workflow)?;
         if let Some(current) = &current
             && self.state(current).was_made_by(&request.request_id)
@@ -72,6 +77,9 @@ impl Leader {
         self.step(&mut resetting.new, Command::Reset(Box::new(reset)))?;
         let (base, ended) = self.ended(&resetting, current.as_ref(), &request.reason)?;
         self.reapply_all(&mut resetting, ended.as_ref())?;
+        for operation in operations {
+            self.step(&mut resetting.new, Command::UpdateOptions(Box::new(operation)))?;
+        }
         let reply = self.step(&mut resetting.new, Command::FinishReset)?;
         if let Reply::Refused(rejection) = reply {
             return Err(crate::error::rejected(rejection).into());
@@ -248,6 +256,22 @@ impl Leader {
         self.record(new);
         answer(&run)
     }
+}
+
+/// What is done to the new run before a worker gets it.
+fn operations(operations: Vec<PostResetOperation>) -> Result<Vec<UpdateOptions>, Fault> {
+    let operations = operations.into_iter().map(|operation| match operation.variant {
+        Some(Variant::UpdateWorkflowOptions(update)) => Ok(UpdateOptions {
+            options: update.workflow_execution_options.unwrap_or_default(),
+            paths: update.update_mask.unwrap_or_default().paths,
+            identity: String::new(),
+        }),
+        Some(Variant::SignalWorkflow(_)) => {
+            Err(invalid("unsupported post reset operation: *workflow.PostResetOperation_SignalWorkflow_"))
+        }
+        None => Err(invalid("unsupported post reset operation: <nil>")),
+    });
+    operations.collect()
 }
 
 /// The incumbent can rebuild a run only up to where one of its own batches ends; our batches

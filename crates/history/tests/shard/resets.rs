@@ -222,3 +222,35 @@ fn a_deleted_run_is_gone_and_its_id_is_free() {
         client.start("w").await;
     });
 }
+
+async fn pause(client: &Client, workflow_id: &str) {
+    let request = wf::PauseWorkflowExecutionRequest { workflow_id: workflow_id.into(), ..Default::default() };
+    client.raw(workflow_id, Request::Pause(request)).await.unwrap();
+}
+
+/// A pause is durable; a new leader offers nothing of the run before it goes on.
+#[test]
+fn a_paused_run_stays_paused_over_a_crash() {
+    let world = World::new();
+    world.live(async |life| {
+        let client = &life.client;
+        client.start("w").await;
+        let task = client.poll_workflow(QUEUE).await;
+        client.complete(&task, vec![schedule_activity("a")]).await.unwrap();
+        client.signal("w", "s").await.unwrap();
+        let _held = client.poll_workflow(QUEUE).await;
+        pause(client, "w").await;
+    });
+    world.live(async |life| {
+        let client = &life.client;
+        let described = client.describe("w").await.unwrap();
+        assert_eq!(described.workflow_execution_info.unwrap().status(), Status::Paused);
+        let silence = tokio::time::timeout(Duration::from_secs(60), client.poll_workflow(QUEUE)).await;
+        assert!(silence.is_err(), "a task of a paused run");
+        let request = wf::UnpauseWorkflowExecutionRequest { workflow_id: "w".into(), ..Default::default() };
+        client.raw("w", Request::Unpause(request)).await.unwrap();
+        let task = client.poll_workflow(QUEUE).await;
+        client.complete(&task, vec![]).await.unwrap();
+        assert_eq!(client.poll_activity().await.activity_id, "a");
+    });
+}

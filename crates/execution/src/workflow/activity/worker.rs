@@ -34,7 +34,7 @@ pub(crate) fn start(step: &mut Step<'_>, command: &StartActivityTask) -> Reply {
         let again = !command.request_id.is_empty() && activity.row.request_id == command.request_id;
         return if again { reply(&step.state, id) } else { Reply::TaskGone };
     }
-    if !activity.row.ready || activity.row.pause.is_some() {
+    if !activity.row.ready || activity.row.pause.is_some() || step.state.is_paused() {
         return Reply::TaskGone;
     }
     note_started(step, id, &command.request_id, &command.poll.identity);
@@ -259,7 +259,7 @@ fn started_task(state: &State, scheduled_event_id: i64) -> ActivityTaskStarted {
         start_to_close_timeout: input.start_to_close_timeout,
         heartbeat_timeout: input.heartbeat_timeout,
         retry_policy: activity.retry_policy(),
-        priority: merged_priority(state.start().priority.as_ref(), activity.priority()),
+        priority: merged_priority(state.priority(), activity.priority()),
         ..wf::PollActivityTaskQueueResponse::default()
     };
     ActivityTaskStarted {

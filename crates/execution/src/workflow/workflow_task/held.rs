@@ -59,6 +59,9 @@ pub(crate) fn start(step: &mut Step<'_>, command: &StartWorkflowTask) -> Reply {
         step.soft(Soft::SpeculativeDropped);
         return Reply::TaskGone;
     }
+    if state.is_paused() {
+        return Reply::TaskGone;
+    }
     let queue = command.poll.task_queue.clone().unwrap_or_default();
     let polled_sticky = queue.kind() == TaskQueueKind::Sticky;
     if state.is_sticky() && state.core.sticky_queue != queue.name {
