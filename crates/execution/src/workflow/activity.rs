@@ -95,7 +95,10 @@ pub(crate) fn remove(state: &mut State, scheduled_event_id: i64) {
     let Some(activity) = state.activities.get(&scheduled_event_id).cloned() else { return };
     forget_deadlines(state, scheduled_event_id, &activity);
     state.item_removed(activity.row.encoded_len());
-    state.activity_ids.remove_mut(activity.input.activity_id.as_str());
+    // In a history that is folded again, the next one with this id may come before the end.
+    if state.activity_ids.get(activity.input.activity_id.as_str()) == Some(&scheduled_event_id) {
+        state.activity_ids.remove_mut(activity.input.activity_id.as_str());
+    }
     state.activities.remove_mut(&scheduled_event_id);
     state.activities_offered.remove_mut(&scheduled_event_id);
 }

@@ -39,7 +39,9 @@ pub(crate) fn put(state: &mut State, started_event_id: i64, timer: stored::Timer
 pub(crate) fn remove(state: &mut State, started_event_id: i64) {
     let Some(timer) = state.timers.get(&started_event_id).cloned() else { return };
     state.timers.remove_mut(&started_event_id);
-    state.timer_ids.remove_mut(timer.timer_id.as_str());
+    if state.timer_ids.get(timer.timer_id.as_str()) == Some(&started_event_id) {
+        state.timer_ids.remove_mut(timer.timer_id.as_str());
+    }
     state.deadlines.remove_mut(&(Timestamp::from_nanos(timer.fire_time), Due::Timer(started_event_id)));
 }
 
