@@ -574,6 +574,7 @@ fn step() -> impl Strategy<Value = String> {
         weighted(10, &["wait 0s", "wait 100ms", "wait 1s", "wait 2s", "wait 5s", "wait 10s", "wait 70s"]),
         weighted(3, &["oversleep 1s", "oversleep 20s", "oversleep 10m", "fire"]),
         weighted(3, &["crash"]),
+        weighted(3, &["fail-activity a non-retryable", "fail-activity b non-retryable"]),
         weighted(1, &["pause", "pause request=p"]),
         weighted(4, &["unpause"]),
         weighted(1, &["options mask=priority key=3", "options mask=priority key=1", "options mask=priority"]),

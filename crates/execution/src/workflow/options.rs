@@ -92,7 +92,18 @@ pub(crate) fn apply(state: &mut State, updated: &WorkflowExecutionOptionsUpdated
     activity::offer_again(state);
 }
 
-/// Whether pending tasks are offered again because of this event.
+/// Whether pending tasks are offered again because of this event, which is not folded in yet.
+pub(crate) fn reprioritizes(state: &State, event: &HistoryEvent) -> bool {
+    use Attributes as A;
+    match &event.attributes {
+        Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) => {
+            a.priority.is_some() && a.priority.as_ref() != state.priority()
+        }
+        _ => false,
+    }
+}
+
+/// Whether the event may have touched all pending activities.
 pub(crate) fn changes_priority(event: &HistoryEvent) -> bool {
     use Attributes as A;
     matches!(&event.attributes, Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(a)) if a.priority.is_some())

@@ -57,7 +57,7 @@ impl<'a> Step<'a> {
         }
         let offers_all = match &note {
             Note::PauseSet(pause) => pause.is_none(),
-            Note::Buffered { event, .. } => options::changes_priority(event),
+            Note::Buffered { event, .. } => options::reprioritizes(&self.state, event),
             _ => false,
         };
         if offers_all {
@@ -87,7 +87,7 @@ impl<'a> Step<'a> {
         if matches!(event.attributes, Some(Attributes::ActivityTaskScheduledEventAttributes(_))) {
             self.offered.push(id);
         }
-        if options::changes_priority(&event) {
+        if options::reprioritizes(&self.state, &event) {
             self.offered.extend(self.state.activities.keys());
         }
         self.change(Change::Event(event));

@@ -23,9 +23,7 @@ pub(crate) use message::{handle, type_name};
 use std::sync::Arc;
 
 use prost::{Message, Name};
-use temporalio_protos::temporal::api::enums::v1::{
-    ResourceExhaustedCause, ResourceExhaustedScope, WorkflowExecutionStatus,
-};
+use temporalio_protos::temporal::api::enums::v1::{ResourceExhaustedCause, ResourceExhaustedScope};
 use temporalio_protos::temporal::api::failure::v1::ApplicationFailureInfo;
 use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::failure::v1::failure::FailureInfo;
@@ -53,7 +51,7 @@ pub(crate) fn admit(step: &mut Step<'_>, asked: UpdateWorkflowExecutionRequest) 
     let id = request.meta.as_ref().map_or("", |meta| &meta.update_id);
     let state = &step.state;
     let stage = state.update_stage(id);
-    if state.status() == WorkflowExecutionStatus::Paused {
+    if state.is_paused() {
         return Err(Rejection::FailedPrecondition("Workflow is paused. Cannot update the workflow.".into()));
     }
     if !state.is_running() {
