@@ -47,7 +47,7 @@ use script::Call;
 use world::World;
 
 /// Enough of them in CI; raise it with `PROPTEST_CASES` for a deep run.
-const CASES: u32 = 1500;
+const CASES: u32 = 1000;
 const STEPS_MAX: usize = 60;
 /// A run that wants to be woken more often than this in one wait is spinning.
 const WAKE_UPS_MAX: usize = 5000;
@@ -648,7 +648,9 @@ const OPTION_CHANGES: &[&str] = &[
     "update-activity id:b restore",
 ];
 
-const COMMANDS: [&str; 45] = [
+const COMMANDS: [&str; 47] = [
+    "activity id=a start-to-close=5s\ncancel-activity scheduled=5",
+    "activity id=a start-to-close=5s\ncancel-activity scheduled=8",
     "activity id=a start-to-close=5s",
     "activity id=a start-to-close=5s",
     "activity id=b start-to-close=60s schedule-to-start=4s",
