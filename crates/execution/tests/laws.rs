@@ -47,7 +47,7 @@ use script::Call;
 use world::World;
 
 /// Enough of them in CI; raise it with `PROPTEST_CASES` for a deep run.
-const CASES: u32 = 1000;
+const CASES: u32 = 1500;
 const STEPS_MAX: usize = 60;
 /// A run that wants to be woken more often than this in one wait is spinning.
 const WAKE_UPS_MAX: usize = 5000;
