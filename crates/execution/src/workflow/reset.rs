@@ -171,9 +171,6 @@ impl Excluded {
         use Attributes as A;
         match &event.attributes {
             Some(A::WorkflowExecutionSignaledEventAttributes(_)) => !self.signals,
-            Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(_)) => !self.updates,
-            // Without its request it was admitted by an event before, which is kept.
-            Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => !self.updates && a.accepted_request.is_some(),
             Some(A::WorkflowExecutionOptionsUpdatedEventAttributes(_)) => true,
             Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(_)) => !self.updates,
             // Without its request it follows on an event that has it.
@@ -264,15 +261,6 @@ pub(crate) fn reapply(step: &mut Step<'_>, events: Vec<HistoryEvent>) -> Reply {
         {
             continue;
         }
-        let attributes = match attributes {
-            A::WorkflowExecutionUpdateAcceptedEventAttributes(accepted) => {
-                A::WorkflowExecutionUpdateAdmittedEventAttributes(WorkflowExecutionUpdateAdmittedEventAttributes {
-                    request: accepted.accepted_request,
-                    origin: UpdateAdmittedEventOrigin::Reapply.into(),
-                })
-            }
-            attributes => attributes,
-        };
         let mut event = draft(step.now, attributes);
         event.links = old.links;
         event.worker_may_ignore = old.worker_may_ignore;
