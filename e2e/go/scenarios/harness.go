@@ -151,6 +151,12 @@ func (e *env) track(run client.WorkflowRun) {
 	e.todo = append(e.todo, workflow.Execution{ID: run.GetID(), RunID: run.GetRunID()})
 }
 
+// The first run of the chain. A start whose answer was lost with a node is repeated by the SDK, and may then find a
+// chain that has gone on to its next run.
+func (e *env) firstRun(run client.WorkflowRun) string {
+	return e.historyOf(run.GetID(), run.GetRunID())[0].GetWorkflowExecutionStartedEventAttributes().FirstExecutionRunId
+}
+
 func (e *env) signal(run client.WorkflowRun, name string, arg any) {
 	must(e.client.SignalWorkflow(e.ctx, run.GetID(), "", name, arg))
 }

@@ -30,7 +30,7 @@ var _ = scenario("continue as new carries the memo", func(e *env) {
 	w := e.work(named{"counter": counter}, nil)
 	defer w.Stop()
 	run := e.startWith(startOptions{Memo: map[string]any{"colour": "red"}}, "counter", 0, 3)
-	first := run.GetRunID()
+	first := e.firstRun(run)
 	equal(result[string](e, e.client.GetWorkflow(e.ctx, run.GetID(), "")), fmt.Sprint(3, `"red"`, true, first))
 	continued := e.historyOf(run.GetID(), first).one(enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_CONTINUED_AS_NEW)
 	second := e.historyOf(run.GetID(), continued.GetWorkflowExecutionContinuedAsNewEventAttributes().NewExecutionRunId)
@@ -68,7 +68,7 @@ var _ = scenario("workflow retries", func(e *env) {
 	defer w.Stop()
 	policy := temporal.RetryPolicy{InitialInterval: 100 * time.Millisecond, MaximumAttempts: 5}
 	run := e.startWith(startOptions{RetryPolicy: &policy}, "persistent", 3)
-	first := run.GetRunID()
+	first := e.firstRun(run)
 	equal(result[int32](e, run), int32(3))
 	failed := e.historyOf(run.GetID(), first).one(enumspb.EVENT_TYPE_WORKFLOW_EXECUTION_FAILED).GetWorkflowExecutionFailedEventAttributes()
 	equal(failed.RetryState, enumspb.RETRY_STATE_IN_PROGRESS)
@@ -104,7 +104,7 @@ var _ = scenario("cron carries the last result", func(e *env) {
 	w := e.work(named{"ticking": ticking}, nil)
 	defer w.Stop()
 	run := e.startWith(startOptions{CronSchedule: "@every 1s"}, "ticking")
-	first := run.GetRunID()
+	first := e.firstRun(run)
 	eventually("two runs have succeeded around one that failed", func() bool {
 		started := e.historyOf(run.GetID(), "")[0].GetWorkflowExecutionStartedEventAttributes()
 		if payloadText(started.LastCompletionResult) != "2" {
