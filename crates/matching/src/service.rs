@@ -283,7 +283,10 @@ impl Handle {
         let mut state = self.lock();
         if !worker.is_empty() {
             state.remember_gone_worker(worker, now + config.worker_shutdown_memory, config.worker_shutdowns_max);
-            for (key, poller) in polls_of(&state, namespace_id, worker) {
+            for (key, poller, identity) in polls_of(&state, namespace_id, worker) {
+                if let Some(slot) = state.partitions.get_mut(&key) {
+                    slot.workers.forget(&identity);
+                }
                 // Ending a poll moves no task, so nothing else follows.
                 state.step(&key, Input::End { poller }, now);
             }
@@ -399,13 +402,13 @@ fn start_task(place: Place, task: TaskRef) -> Task<TaskKey, Work> {
     Task { place, key, payload: Work::Start(Box::new(Start { task, request_id: None })) }
 }
 
-/// The parked polls of one worker, in all queues of its namespace.
-fn polls_of(state: &State, namespace_id: &str, worker: &str) -> Vec<(Key, PollerId)> {
+/// The parked polls of one worker, in all queues of its namespace, and who they said they are.
+fn polls_of(state: &State, namespace_id: &str, worker: &str) -> Vec<(Key, PollerId, String)> {
     let first = Key { activity: false, sticky: false, ..Key::sticky(namespace_id, "") };
     let slots = state.partitions.range(first..).take_while(|(key, _)| key.namespace_id == namespace_id);
     let polls = slots.flat_map(|(key, slot)| slot.matcher.pollers().map(move |(poller, waiter)| (key, poller, waiter)));
     let of_worker = polls.filter(|(_, _, waiter)| waiter.ask.worker_instance_key() == worker);
-    of_worker.map(|(key, poller, _)| (key.clone(), poller)).collect()
+    of_worker.map(|(key, poller, waiter)| (key.clone(), poller, waiter.ask.identity().to_owned())).collect()
 }
 
 /// A request that our own nodes never send.

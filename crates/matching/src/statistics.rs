@@ -129,6 +129,11 @@ impl Workers {
         self.0.insert(identity.to_owned(), seen);
     }
 
+    /// The worker went away; another of the same name is back with its next poll.
+    pub(crate) fn forget(&mut self, identity: &str) {
+        self.0.remove(identity);
+    }
+
     /// Those seen at or after `since`, ordered by identity.
     pub(crate) fn since(&self, since: Timestamp) -> Vec<PollerInfo> {
         let recent = self.0.iter().filter(|(_, seen)| seen.last_access >= since);

@@ -383,6 +383,8 @@ async fn a_worker_that_shuts_down_gets_no_more_tasks() {
         }
         let late = bed.poll(WF, false, "a").await;
         assert!(late.is_finished());
+        let pollers = described(&bed, WF).await.pollers;
+        assert_eq!(pollers.iter().map(|poller| poller.identity.as_str()).collect::<Vec<_>>(), ["id-b"]);
         bed.offer(WF, false, &["r1"]).await;
         assert_eq!(answer(stays).await, "r1");
         bed.offer(WF, true, &["r2"]).await;
