@@ -294,6 +294,8 @@ async def cancel_parent(env: Env, how: ChildWorkflowCancellationType) -> tuple[l
     async with env.worker([CancelledParent, Child]):
         handle = await env.start(CancelledParent.run, int(how))
         await env.until(handle, "ChildWorkflowExecutionStarted")
+        # The parent has seen that its child runs.
+        await env.until(handle, "WorkflowTaskCompleted", 2)
         await handle.cancel()
         assert await handle.result() == "the child was cancelled"
         child = env.client.get_workflow_handle(f"{handle.id}-child")
