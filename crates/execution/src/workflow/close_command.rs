@@ -128,11 +128,11 @@ fn continue_as_new(
     if command.memo.as_ref().map_or(0, Message::encoded_len) > limits.memo_bytes_max {
         return Err(Fail::run(cause, "ContinueAsNewWorkflowExecutionCommandAttributes. Memo exceeds size limit."));
     }
-    if command.initiator() == Initiator::Unspecified {
-        command.set_initiator(Initiator::Workflow);
-    }
     let before = turn.step.state.clone();
-    let next = command.clone();
+    let mut next = command.clone();
+    if next.initiator() == Initiator::Unspecified {
+        next.set_initiator(Initiator::Workflow);
+    }
     turn.event(Attributes::WorkflowExecutionContinuedAsNewEventAttributes(
         WorkflowExecutionContinuedAsNewEventAttributes {
             new_execution_run_id: new_run_id(turn),
@@ -179,16 +179,16 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut ContinueAsNewWorkflowExecutionCo
     if queue.name.is_empty() {
         state.normal_queue().clone_into(&mut queue.name);
     }
-    timeouts::normalize_queue(Some(queue), state.normal_queue(), limits).map_err(|error| {
-        format!("error validating {name} TaskQueue: {error}. WorkflowType={kind} TaskQueue={}", queue.name)
-    })?;
+    // As a message in text format, which is how the incumbent prints it.
+    let of = format!("WorkflowType={kind} TaskQueue=name:{:?} kind:TASK_QUEUE_KIND_NORMAL", queue.name);
+    timeouts::normalize_queue(Some(queue), state.normal_queue(), limits)
+        .map_err(|error| format!("error validating {name} TaskQueue: {error}. {of}"))?;
     for (field, value) in [
         ("WorkflowRunTimeout", &mut command.workflow_run_timeout),
         ("WorkflowTaskTimeout", &mut command.workflow_task_timeout),
         ("BackoffStartInterval", &mut command.backoff_start_interval),
     ] {
-        duration::normalize(value)
-            .map_err(|error| format!("Invalid {field} on {name}: {error}. WorkflowType={kind}"))?;
+        duration::normalize(value).map_err(|error| format!("Invalid {field} on {name}: {error}. {of}"))?;
     }
     let or = |value: Option<_>, default: Option<_>| {
         let value = duration::value(value.as_ref());
@@ -202,8 +202,7 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut ContinueAsNewWorkflowExecutionCo
     command.workflow_task_timeout = Some(duration::proto(timeouts::task_timeout(task, run, limits)));
     if let Some(policy) = &mut command.retry_policy {
         retry::fill_defaults(policy);
-        retry::validate(policy)
-            .map_err(|error| format!("invalid WorkflowRetryPolicy on {name}: {error}. WorkflowType={kind}"))?;
+        retry::validate(policy).map_err(|error| format!("invalid WorkflowRetryPolicy on {name}: {error}. {of}"))?;
     }
     Ok(())
 }

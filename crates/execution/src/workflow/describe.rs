@@ -20,6 +20,9 @@ use super::state::{Activity, normal_queue, time};
 use super::{State, callback, stored};
 use crate::policy::duration;
 
+/// How a run without a deadline says so: the first second of year 1.
+const NEVER: prost_types::Timestamp = prost_types::Timestamp { seconds: -62_135_596_800, nanos: 0 };
+
 impl State {
     #[must_use]
     pub fn describe(&self) -> DescribeWorkflowExecutionResponse {
@@ -33,7 +36,7 @@ impl State {
                 default_workflow_task_timeout: start.workflow_task_timeout,
                 user_metadata,
             }),
-            workflow_execution_info: Some(self.info()),
+            workflow_execution_info: Some(self.info_with_started()),
             pending_activities: self.activities.values().map(pending_activity).collect(),
             pending_children: self.outgoing.children.iter().map(|(id, child)| pending_child(*id, child)).collect(),
             pending_workflow_task: self.pending_task(),
@@ -41,6 +44,16 @@ impl State {
             callbacks: callback::describe(self),
             ..DescribeWorkflowExecutionResponse::default()
         }
+    }
+
+    /// Counts the start of a workflow task, which is an event though not yet written. That of
+    /// a later attempt is none before it completes.
+    fn info_with_started(&self) -> WorkflowExecutionInfo {
+        let mut info = self.info();
+        if self.started.is_some() && self.core.workflow_task_attempt == 1 {
+            info.history_length += 1;
+        }
+        info
     }
 
     /// What visibility knows of this run.
@@ -84,7 +97,7 @@ impl State {
     fn extended_info(&self) -> WorkflowExecutionExtendedInfo {
         let mut info = WorkflowExecutionExtendedInfo {
             execution_expiration_time: self.execution_expiration().map(Timestamp::to_proto),
-            run_expiration_time: self.run_expiration().map(Timestamp::to_proto),
+            run_expiration_time: Some(self.run_expiration().map_or(NEVER, Timestamp::to_proto)),
             cancel_requested: self.core.cancel_requested,
             original_start_time: Some(self.original_start_time().to_proto()),
             last_reset_time: time(self.run.reset_time).map(Timestamp::to_proto),

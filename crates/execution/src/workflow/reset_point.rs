@@ -42,21 +42,29 @@ pub(crate) fn add(state: &mut State, event: &HistoryEvent, completed: &WorkflowT
 }
 
 /// A run that follows another keeps its points until the closed run is removed.
+pub(crate) fn rolled_over(before: &State, now: Timestamp) -> ResetPoints {
+    let removed = now + duration::value(before.run.retention.as_ref());
+    let alive =
+        |point: &&ResetPointInfo| point.expire_time.as_ref().is_none_or(|time| Timestamp::from_proto(time) >= now);
+    let points: Vec<ResetPointInfo> = before
+        .reset_points
+        .points
+        .iter()
+        .filter(alive)
+        .map(|point| {
+            let mut point = point.clone();
+            if point.run_id == before.run.run_id {
+                point.expire_time = Some(removed.to_proto());
+            }
+            point
+        })
+        .collect();
+    ResetPoints { points }
+}
+
 pub(crate) fn inherit(state: &mut State, event: &HistoryEvent) {
     let Some(Attributes::WorkflowExecutionStartedEventAttributes(start)) = &event.attributes else { return };
-    let Some(previous) = &start.prev_auto_reset_points else { return };
-    let now = event.event_time.as_ref().map_or(Timestamp::ZERO, Timestamp::from_proto);
-    let removed = now + duration::value(state.run.retention.as_ref());
-    let mut points = ResetPoints::default();
-    for point in &previous.points {
-        if point.expire_time.as_ref().is_some_and(|time| Timestamp::from_proto(time) < now) {
-            continue;
-        }
-        let mut point = point.clone();
-        if point.run_id == start.continued_execution_run_id {
-            point.expire_time = Some(removed.to_proto());
-        }
-        points.points.push(point);
+    if let Some(previous) = &start.prev_auto_reset_points {
+        state.reset_points = Arc::new(previous.clone());
     }
-    state.reset_points = Arc::new(points);
 }

@@ -21,7 +21,7 @@ use super::command::FreshIds;
 use super::start::{self, Beginning, FirstTask};
 use super::state::normal_queue;
 use super::step::Step;
-use super::{State, callback, stored, upsert};
+use super::{State, callback, reset_point, stored, upsert};
 use crate::policy::retry::{Attempt, RetryDecision, after_workflow_run};
 use crate::policy::{cron, duration};
 
@@ -137,7 +137,6 @@ pub(crate) fn continue_as_new(
 fn follow(step: &mut Step<'_>, before: &State, attributes: WorkflowExecutionStartedEventAttributes, fresh: &FreshIds) {
     let start = before.start();
     let run_id = fresh.run_id.as_str().to_owned();
-    let points = (*step.state.reset_points).clone();
     let attributes = WorkflowExecutionStartedEventAttributes {
         workflow_id: before.run.workflow_id.clone(),
         workflow_execution_timeout: start.workflow_execution_timeout,
@@ -151,7 +150,7 @@ fn follow(step: &mut Step<'_>, before: &State, attributes: WorkflowExecutionStar
         continued_execution_run_id: before.run.run_id.clone(),
         first_execution_run_id: before.first_execution_run_id().to_owned(),
         original_execution_run_id: run_id.clone(),
-        prev_auto_reset_points: (!points.points.is_empty()).then_some(points),
+        prev_auto_reset_points: Some(reset_point::rolled_over(&step.state, step.now)),
         ..attributes
     };
     let run = stored::Run {
