@@ -3,6 +3,7 @@
 //! `verify` is the gate and never writes to the tree; `fix` writes. A missing tool is
 //! installed or reported, never skipped in silence.
 
+mod differential;
 mod e2e;
 mod shell;
 mod tidy;
@@ -44,6 +45,17 @@ enum Task {
         #[arg(last = true)]
         rest: Vec<String>,
     },
+    /// The same scripted requests to the official server and to ours: what comes back must be equal.
+    Differential {
+        /// Records the answers of the official server at HOST:PORT anew.
+        #[arg(long, value_name = "HOST:PORT", conflicts_with = "against")]
+        record: Option<String>,
+        /// Compares the server at HOST:PORT instead of our own.
+        #[arg(long, value_name = "HOST:PORT")]
+        against: Option<String>,
+        /// Plays only scenarios whose names begin like this, e.g. `start/cron`.
+        only: Option<String>,
+    },
     /// Starts three nodes on this machine: `perpetuo cluster dev --nodes 3`.
     Dev,
 }
@@ -55,6 +67,7 @@ fn main() -> anyhow::Result<()> {
         Task::Tidy => tidy::tidy(),
         Task::E2e { suites, mode } => e2e::e2e(&suites, mode),
         Task::Sim { seed, seeds, rest } => verify::sim(seed, seeds, &rest),
+        Task::Differential { record, against, only } => differential::differential(record, against, only),
         Task::Dev => shell::cargo(&["run", "--release", "--", "cluster", "dev", "--nodes", "3"]),
     }
 }

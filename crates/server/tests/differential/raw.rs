@@ -1,0 +1,74 @@
+//! gRPC with encoded messages: bytes out, bytes in.
+
+use std::time::Duration;
+
+use bytes::{Buf, BufMut, Bytes};
+use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
+use tonic::metadata::MetadataValue;
+use tonic::transport::{Channel, Endpoint};
+use tonic::{Request, Status};
+
+#[derive(Clone, Copy, Default)]
+struct Raw;
+
+impl Codec for Raw {
+    type Encode = Bytes;
+    type Decode = Bytes;
+    type Encoder = Self;
+    type Decoder = Self;
+    fn encoder(&mut self) -> Self {
+        Self
+    }
+    fn decoder(&mut self) -> Self {
+        Self
+    }
+}
+
+impl Encoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+    fn encode(&mut self, item: Bytes, target: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        target.put(item);
+        Ok(())
+    }
+}
+
+impl Decoder for Raw {
+    type Item = Bytes;
+    type Error = Status;
+    fn decode(&mut self, source: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
+        let length = source.remaining();
+        Ok(Some(source.copy_to_bytes(length)))
+    }
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    channel: Channel,
+}
+
+impl Client {
+    pub(crate) async fn connect(address: &str) -> Self {
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        Self { channel: endpoint.connect().await.unwrap_or_else(|error| panic!("no server at {address}: {error}")) }
+    }
+
+    pub(crate) async fn call(
+        &self,
+        path: &str,
+        client: Option<&(String, String)>,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, Status> {
+        let mut grpc = tonic::client::Grpc::new(self.channel.clone()).max_decoding_message_size(usize::MAX);
+        grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
+        let mut request = Request::new(body);
+        request.set_timeout(timeout);
+        if let Some((name, version)) = client {
+            let metadata = request.metadata_mut();
+            metadata.insert("client-name", MetadataValue::try_from(name).expect("a name"));
+            metadata.insert("client-version", MetadataValue::try_from(version).expect("a version"));
+        }
+        grpc.unary(request, path.parse().expect("a path"), Raw).await.map(tonic::Response::into_inner)
+    }
+}
