@@ -41,11 +41,7 @@ pub const TABLE: &[Row] = &[
     ("SignalWorkflowExecution", State::Complete, ""),
     ("RequestCancelWorkflowExecution", State::Complete, ""),
     ("TerminateWorkflowExecution", State::Complete, ""),
-    (
-        "ResetWorkflowExecution",
-        State::Partial,
-        "No Nexus operations.",
-    ),
+    ("ResetWorkflowExecution", State::Partial, "No Nexus operations."),
     (
         "UpdateWorkflowExecutionOptions",
         State::Partial,
