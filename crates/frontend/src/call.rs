@@ -52,6 +52,8 @@ pub(crate) struct Call {
     pub(crate) timeout: Option<Duration>,
     /// The CLI and the Web UI show only what is written.
     pub(crate) written_events_only: bool,
+    /// The client finds the next run of a chain by itself, whatever the event that names it.
+    pub(crate) follows_next_run: bool,
 }
 
 impl Call {

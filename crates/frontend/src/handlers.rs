@@ -3,6 +3,7 @@
 mod activities;
 mod activity_operations;
 mod delete_namespace;
+mod follow;
 mod namespaces;
 mod operator;
 mod queries;
@@ -15,6 +16,8 @@ mod visibility;
 mod workers;
 mod workflow_tasks;
 mod workflows;
+
+pub(crate) use follow::follows_next_run;
 
 use crate::call::{Handler, run};
 

@@ -118,6 +118,7 @@ impl Service {
             deadline: started + allowed,
             timeout,
             written_events_only: matches!(client, Some("temporal-cli" | "temporal-ui")),
+            follows_next_run: handlers::follows_next_run(headers),
         };
         let deadline = call.deadline;
         tokio::time::timeout_at(deadline, handler(call, headers, body)).await.unwrap_or(Err(Error::DeadlineExceeded))

@@ -15,6 +15,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
     SignalWorkflowExecutionRequest, StartWorkflowExecutionRequest, TerminateWorkflowExecutionRequest,
 };
 
+use super::follow::as_continued;
 use crate::call::Call;
 use crate::validate;
 
@@ -104,12 +105,14 @@ pub(super) async fn get_history(
     if request.history_event_filter_type() == HistoryEventFilterType::Unspecified {
         request.set_history_event_filter_type(HistoryEventFilterType::AllEvent);
     }
+    let close_event_only = request.history_event_filter_type() == HistoryEventFilterType::CloseEvent;
+    let shown = |answer| if close_event_only && !call.follows_next_run { as_continued(answer) } else { Ok(answer) };
     if !request.wait_new_event {
-        return call.history(&namespace, &workflow_id, Request::GetHistory(request)).await;
+        return shown(call.history(&namespace, &workflow_id, Request::GetHistory(request)).await?);
     }
     let draining = call.state.draining.clone();
     tokio::select! {
-        answer = call.history(&namespace, &workflow_id, Request::GetHistory(request)) => answer,
+        answer = call.history(&namespace, &workflow_id, Request::GetHistory(request)) => shown(answer?),
         // Nothing was read yet, so the client asks another node for the same page.
         () = draining.cancelled() => Err(Error::Unavailable("the server is shutting down".to_owned())),
     }
