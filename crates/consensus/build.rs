@@ -3,10 +3,11 @@
 use std::path::Path;
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
+    // Relative to this crate: a build directory may be shared by several clones.
+    let root = Path::new("../../proto");
     println!("cargo:rerun-if-changed={}", root.join("perpetuo/consensus").display());
     let files = ["perpetuo/consensus/v1/log.proto", "perpetuo/consensus/v1/rpc.proto"];
-    let descriptors = protox::compile(files, [&root])?;
+    let descriptors = protox::compile(files, [root])?;
     prost_build::Config::new().bytes(["."]).compile_fds(descriptors)?;
     Ok(())
 }
