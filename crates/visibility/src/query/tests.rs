@@ -1,3 +1,5 @@
+//! The language against a small sample, and its mistakes.
+
 use temporalio_protos::temporal::api::common::v1::{Payload, SearchAttributes, WorkflowExecution, WorkflowType};
 use temporalio_protos::temporal::api::enums::v1::WorkflowExecutionStatus as Status;
 use temporalio_protos::temporal::api::workflow::v1::WorkflowExecutionInfo;
