@@ -150,7 +150,9 @@ fn go_build(package: &str) -> Result<PathBuf> {
     shell::need("go", "version", &["golang-go"])?;
     let work = shell::scratch().join("go");
     copy(&shell::root().join("e2e/go"), &work)?;
-    let program = work.join(package).join("program");
+    // Not in the folder, which the next program's sources replace.
+    let name = if package == "." { "suite" } else { package.trim_start_matches("./") };
+    let program = shell::scratch().join(format!("go-{name}"));
     shell::run(Command::new("go").args(["build", "-o"]).arg(&program).arg(package).current_dir(&work))?;
     Ok(program)
 }
