@@ -48,6 +48,8 @@ class Maker:
         self.seed = seed
         self.rng = random.Random(seed)
         self.features = features
+        # A child that completes although it was told to cancel swallows its parent's cancellation.
+        self.may_start_children = "children" in features
         self.ids = 0
         self.signals = 0
         self.updates = 0
@@ -55,6 +57,7 @@ class Maker:
     def program(self) -> Step:
         rng = self.rng
         ending = rng.choices(["return", "fail", "cancel", "terminate", "time-out", "retry"], [12, 2, 2, 2, 2, 2])[0]
+        self.may_start_children = self.may_start_children and ending != "cancel"
         steps = [self.step(0, waits=ending in ("return", "cancel")) for _ in range(rng.randint(2, 7))]
         if ending == "return" and rng.random() < 0.35:
             steps.insert(rng.randint(1, len(steps)), {"do": "continue-as-new"})
@@ -88,7 +91,7 @@ class Maker:
             kinds["wait-signals"] = 3
             if "updates" in self.features:
                 kinds["wait-updates"] = 3
-        if "children" in self.features and depth < 2:
+        if self.may_start_children and depth < 2:
             kinds["child"] = 3
         if "external" in self.features:
             kinds["signal-peer"] = 1
@@ -129,7 +132,7 @@ class Maker:
         return {"do": "random"}
 
     def scope(self, depth: int, waits: bool) -> Step:
-        kinds = ["timer", "activity"] + (["child"] if "children" in self.features else [])
+        kinds = ["timer", "activity"] + (["child"] if self.may_start_children else [])
         kind = self.rng.choice(kinds)
         types = ["TRY_CANCEL", "WAIT_CANCELLATION_COMPLETED", "ABANDON"]
         return {"do": "scope", "what": kind, "type": self.rng.choice(types), "ms": self.rng.choice([0, 10, 200, 600])}
