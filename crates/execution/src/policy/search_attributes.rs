@@ -41,13 +41,16 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Null removes the attribute; a list stands for several values of any type but must hold
-/// values of that type.
+/// Null and the empty list remove the attribute; a list of one stands for its value, whatever
+/// the type. Several values have only keyword lists.
 fn fits(payload: &Payload, kind: AttributeType) -> bool {
     match json(payload) {
         None => payload.metadata.get(ENCODING).is_some_and(|encoding| encoding == NULL),
         Some(Value::Null) => true,
-        Some(Value::Array(items)) => items.iter().all(|item| item.is_null() || is_of(item, kind)),
+        Some(Value::Array(items)) => {
+            let fits = items.iter().all(|item| item.is_null() || is_of(item, kind));
+            fits && (items.len() <= 1 || kind == AttributeType::KeywordList)
+        }
         Some(value) => kind != AttributeType::KeywordList && is_of(&value, kind),
     }
 }
@@ -137,6 +140,7 @@ mod tests {
             ("Nope", "1", "Namespace default has no mapping defined for search attribute Nope".to_owned()),
             ("WorkflowId", "\"x\"", "WorkflowId attribute can't be set in SearchAttributes".to_owned()),
             ("Count", "\"x\"", invalid("Count", "Int", "x")),
+            ("Count", "[1,2]", invalid("Count", "Int", "[1 2]")),
             ("Count", "1.5", invalid("Count", "Int", "1.5")),
             ("Color", "1", invalid("Color", "Keyword", "1")),
             ("Due", "\"soon\"", invalid("Due", "Datetime", "soon")),

@@ -3,7 +3,7 @@
 use temporalio_protos::temporal::api::common::v1::{Priority, WorkerVersionStamp, WorkflowExecution};
 use temporalio_protos::temporal::api::enums::v1::{
     CancelExternalWorkflowExecutionFailedCause, ParentClosePolicy, SignalExternalWorkflowExecutionFailedCause,
-    StartChildWorkflowExecutionFailedCause, WorkflowIdConflictPolicy,
+    StartChildWorkflowExecutionFailedCause,
 };
 use temporalio_protos::temporal::api::workflow::v1::{VersioningOverride, versioning_override};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
@@ -109,7 +109,6 @@ impl State {
             workflow_task_timeout: input.workflow_task_timeout,
             request_id: self.child_request_id(initiated_event_id),
             workflow_id_reuse_policy: input.workflow_id_reuse_policy,
-            workflow_id_conflict_policy: WorkflowIdConflictPolicy::Fail.into(),
             retry_policy: input.retry_policy.clone(),
             cron_schedule: input.cron_schedule.clone(),
             memo: input.memo.clone(),
