@@ -114,18 +114,30 @@ class Life:
     async def moment(self) -> None:
         await asyncio.sleep(self.rng.choice([0, 0.01, 0.1, 0.3]) * self.rng.random())
 
+    def is_over(self, error: RPCError) -> bool:
+        """A program that is cancelled may close before everything has been said to it."""
+        return self.program["ending"] == "cancel" and error.status == RPCStatusCode.NOT_FOUND
+
     async def signals(self, handle: WorkflowHandle) -> None:
-        for number in range(self.program["signals"]):
-            await self.moment()
-            await handle.signal("tell", args=[number, "x" * self.rng.choice([0, 10, 3000])])
+        try:
+            for number in range(self.program["signals"]):
+                await self.moment()
+                await handle.signal("tell", args=[number, "x" * self.rng.choice([0, 10, 3000])])
+        except RPCError as error:
+            if not self.is_over(error):
+                raise
 
     async def updates(self, handle: WorkflowHandle) -> None:
-        for number in range(self.program["updates"]):
-            await self.moment()
-            if self.rng.random() < 0.3:
-                await self.refused_update(handle)
-            pause = self.rng.choice([0, 0, 50])
-            assert await self.update(handle, number, pause) == number * 2
+        try:
+            for number in range(self.program["updates"]):
+                await self.moment()
+                if self.rng.random() < 0.3:
+                    await self.refused_update(handle)
+                pause = self.rng.choice([0, 0, 50])
+                assert await self.update(handle, number, pause) == number * 2
+        except RPCError as error:
+            if not self.is_over(error):
+                raise
 
     async def update(self, handle: WorkflowHandle, number: int, pause: int) -> int:
         """Repeats an update that ended with the run that it reached: the next run takes it."""
@@ -135,7 +147,7 @@ class Life:
                 return await handle.execute_update("bump", args=[number, pause], id=f"update-{number}")
             except RPCError as error:
                 aborted = error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION)
-                if not aborted or time.monotonic() > deadline:
+                if not aborted or self.is_over(error) or time.monotonic() > deadline:
                     raise
             except WorkflowUpdateRPCTimeoutOrCancelledError:
                 if time.monotonic() > deadline:
