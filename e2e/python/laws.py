@@ -71,7 +71,9 @@ def times(events: list[HistoryEvent], kinds: list[str], about) -> None:
     """Time runs forward over workflow tasks and commands. Other events say when they happened; they may be written later."""
     latest = 0
     for index, event in enumerate(events):
-        if kinds[index].startswith("WORKFLOW_TASK") or hasattr(attributes(event), "workflow_task_completed_event_id"):
+        # What failed at another workflow names the command's task, but may have been buffered.
+        by_command = hasattr(attributes(event), "workflow_task_completed_event_id") and not kinds[index].endswith("FAILED")
+        if kinds[index].startswith("WORKFLOW_TASK") or by_command:
             now = event.event_time.ToNanoseconds()
             assert now >= latest, f"time runs back: {about(index)}"
             latest = now

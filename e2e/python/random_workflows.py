@@ -114,9 +114,14 @@ class Life:
     async def moment(self) -> None:
         await asyncio.sleep(self.rng.choice([0, 0.01, 0.1, 0.3]) * self.rng.random())
 
-    def is_over(self, error: RPCError) -> bool:
-        """A program that is cancelled may close before everything has been said to it."""
-        return self.program["ending"] == "cancel" and error.status == RPCStatusCode.NOT_FOUND
+    def is_over(self, error: Exception) -> bool:
+        """A program that is cancelled may close before everything has been said to it, or answered."""
+        if isinstance(error, WorkflowUpdateFailedError):
+            cause = error.cause
+            closed = isinstance(cause, ApplicationError) and cause.type == "AcceptedUpdateCompletedWorkflow"
+        else:
+            closed = isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND
+        return closed and self.program["ending"] == "cancel"
 
     async def signals(self, handle: WorkflowHandle) -> None:
         try:
@@ -135,7 +140,7 @@ class Life:
                     await self.refused_update(handle)
                 pause = self.rng.choice([0, 0, 50])
                 assert await self.update(handle, number, pause) == number * 2
-        except RPCError as error:
+        except (RPCError, WorkflowUpdateFailedError) as error:
             if not self.is_over(error):
                 raise
 
@@ -158,6 +163,8 @@ class Life:
         try:
             await self.update(handle, -1, 0)
         except WorkflowUpdateFailedError as error:
+            if self.is_over(error):
+                raise
             assert isinstance(error.cause, ApplicationError) and error.cause.type == "Refused", error.cause
         else:
             raise AssertionError("the validator's refusal was lost")
