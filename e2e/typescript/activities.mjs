@@ -50,7 +50,7 @@ export const activities = {
   async waitForCancel(kind) {
     try {
       // Beats until it hears that it is cancelled. Nobody tells an abandoned one.
-      for (let beat = 0; beat < (kind === 'ABANDON' ? 15 : 300); beat++) {
+      for (let beat = 0; beat < (kind === 'ABANDON' ? 50 : 300); beat++) {
         heartbeat(beat);
         await sleep(100);
       }
