@@ -3,8 +3,8 @@
 //! event that ended a task, when no later event proves it written.
 
 use temporalio_protos::temporal::api::enums::v1::EventType;
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
-use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskStartedEventAttributes};
 
 use super::Finals;
 use crate::record::Event;
@@ -37,27 +37,18 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
     violations
 }
 
-/// The start of a task that is not written yet names nobody; who is written as its starter is
-/// known when the task ends. A reader may see the one and, on its next page, what followed.
-#[expect(deprecated, reason = "old workers are still named by it")]
+/// A start that was seen before it was written may be lost with its leader, and the task is
+/// started again: by whom and when is known for good when the task ends. A reader that pages
+/// on may see the one and then what followed the other. What it is the start of stays.
 fn is_same(seen: &HistoryEvent, kept: &HistoryEvent) -> bool {
-    let (Some(Attributes::WorkflowTaskStartedEventAttributes(seen_start)), Some(kept_attributes)) =
-        (&seen.attributes, &kept.attributes)
+    let (
+        Some(Attributes::WorkflowTaskStartedEventAttributes(seen_start)),
+        Some(Attributes::WorkflowTaskStartedEventAttributes(kept_start)),
+    ) = (&seen.attributes, &kept.attributes)
     else {
         return seen == kept;
     };
-    let Attributes::WorkflowTaskStartedEventAttributes(kept_start) = kept_attributes else { return false };
-    if !seen_start.identity.is_empty() {
-        return seen == kept;
-    }
-    let mut named = seen.clone();
-    let start = WorkflowTaskStartedEventAttributes {
-        identity: kept_start.identity.clone(),
-        worker_version: kept_start.worker_version.clone(),
-        ..seen_start.clone()
-    };
-    named.attributes = Some(Attributes::WorkflowTaskStartedEventAttributes(start));
-    named == *kept
+    seen.event_id == kept.event_id && seen_start.scheduled_event_id == kept_start.scheduled_event_id
 }
 
 /// The part that cannot change: all but a trailing started task.
