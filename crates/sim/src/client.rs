@@ -18,6 +18,7 @@ use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use tokio::task::LocalSet;
+use tonic::metadata::MetadataValue;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_prost::ProstCodec;
@@ -39,11 +40,17 @@ const RIVALS: usize = 2;
 pub(crate) struct Client {
     rng: StdRng,
     channels: Vec<Option<Channel>>,
+    name: Option<&'static str>,
 }
 
 impl Client {
-    pub(crate) fn new(seed: u64) -> Self {
-        Self { rng: StdRng::seed_from_u64(seed), channels: vec![None; NODES] }
+    pub(crate) fn worker(seed: u64) -> Self {
+        Self { rng: StdRng::seed_from_u64(seed), channels: vec![None; NODES], name: None }
+    }
+
+    /// Under this name a reader is shown nothing that is not written.
+    fn user(seed: u64) -> Self {
+        Self { name: Some("temporal-cli"), ..Self::worker(seed) }
     }
 
     pub(crate) async fn call<Req, Res>(&mut self, method: &str, request: Req, timeout: Duration) -> Result<Res, Status>
@@ -53,7 +60,7 @@ impl Client {
     {
         let node = self.rng.random_range(0..NODES);
         let channel = self.channels[node].get_or_insert_with(|| channel(node)).clone();
-        let result = tokio::time::timeout(timeout, unary(channel, method, request, timeout)).await;
+        let result = tokio::time::timeout(timeout, unary(channel, method, request, self.name, timeout)).await;
         let result = result.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
         if result.as_ref().is_err_and(|status| !definite(status)) {
             self.channels[node] = None;
@@ -92,7 +99,13 @@ fn channel(node: usize) -> Channel {
     Endpoint::from_static("http://perpetuo").connect_timeout(CALL_TIMEOUT).connect_with_connector_lazy(connector)
 }
 
-async fn unary<Req, Res>(channel: Channel, method: &str, request: Req, timeout: Duration) -> Result<Res, Status>
+async fn unary<Req, Res>(
+    channel: Channel,
+    method: &str,
+    request: Req,
+    name: Option<&'static str>,
+    timeout: Duration,
+) -> Result<Res, Status>
 where
     Req: Message + 'static,
     Res: Message + Default + 'static,
@@ -103,6 +116,9 @@ where
     grpc.ready().await.map_err(|error| Status::unavailable(error.to_string()))?;
     let mut request = Request::new(request);
     request.set_timeout(timeout);
+    if let Some(name) = name {
+        request.metadata_mut().insert("client-name", MetadataValue::from_static(name));
+    }
     Ok(grpc.unary(request, path, ProstCodec::<Req, Res>::default()).await?.into_inner())
 }
 
@@ -112,15 +128,15 @@ pub(crate) async fn run(seed: u64, record: Record, done: Rc<Cell<bool>>) -> turm
     let mut users = Vec::new();
     for (index, program) in programs(seed).into_iter().enumerate() {
         for rival in 0..RIVALS {
-            let client = Client::new(seed ^ ((index as u64) << 8) ^ ((rival as u64) << 16) ^ 0x7573_6572);
+            let client = Client::user(seed ^ ((index as u64) << 8) ^ ((rival as u64) << 16) ^ 0x7573_6572);
             users.push(local.spawn_local(user(client, program.clone(), rival, record.clone())));
         }
     }
     for index in 0..2 {
         let worker = Worker::new(seed, index, record.clone());
-        local.spawn_local(worker.clone().workflow_tasks(Client::new(seed ^ 0x7774_0000 ^ index), false));
-        local.spawn_local(worker.workflow_tasks(Client::new(seed ^ 0x7374_0000 ^ index), true));
-        local.spawn_local(worker::activity_tasks(Client::new(seed ^ 0x6174_0000 ^ index), seed, record.clone()));
+        local.spawn_local(worker.clone().workflow_tasks(Client::worker(seed ^ 0x7774_0000 ^ index), false));
+        local.spawn_local(worker.workflow_tasks(Client::worker(seed ^ 0x7374_0000 ^ index), true));
+        local.spawn_local(worker::activity_tasks(Client::worker(seed ^ 0x6174_0000 ^ index), seed, record.clone()));
     }
     local
         .run_until(async {

@@ -78,11 +78,6 @@ impl Worker {
         let (token, started_event_id) = (task.task_token.clone(), task.started_event_id);
         // Without all of it nothing can be decided; the task will time out.
         let Some(events) = self.history(client, execution, task).await else { return };
-        self.record.push(Event::Observed {
-            workflow_id: workflow_id.clone(),
-            run_id: run_id.clone(),
-            events: events.clone(),
-        });
         let sticky = StickyExecutionAttributes {
             worker_task_queue: Some(self.sticky_queue.clone()),
             schedule_to_start_timeout: Some(proto(STICKY_TIMEOUT)),
@@ -95,10 +90,12 @@ impl Worker {
             sticky_attributes: self.is_sticky.then_some(sticky),
             ..Default::default()
         };
-        self.histories.borrow_mut().insert(run_id, events);
         let answered: Result<wf::RespondWorkflowTaskCompletedResponse, _> =
             client.call("RespondWorkflowTaskCompleted", answer, CALL_TIMEOUT).await;
+        // A task whose completion is lost may be given out again by another leader, with
+        // another start: what is known of it holds only once it is answered.
         if answered.is_ok() {
+            self.histories.borrow_mut().insert(run_id, events);
             self.record.push(Event::TaskAcknowledged { workflow_id, started_event_id });
         }
     }
@@ -116,18 +113,44 @@ impl Worker {
         if !task.next_page_token.is_empty() {
             events.extend(pages(client, execution.clone(), task.next_page_token).await.ok()?);
         }
+        self.observed(&execution, &events);
         let first = events.first().map_or(1, |event| event.event_id);
         if first > 1 {
             known.retain(|event| event.event_id < first);
             if known.last().is_none_or(|last| last.event_id + 1 != first) {
                 // This worker does not know the beginning (any more).
-                known = pages(client, execution, Vec::new()).await.ok()?;
+                known = pages(client, execution.clone(), Vec::new()).await.ok()?;
+                self.observed(&execution, &known);
                 known.retain(|event| event.event_id < first);
             }
             known.extend(events);
             events = known;
         }
         events.last().is_some_and(|last| last.event_id == task.started_event_id).then_some(events)
+    }
+
+    /// Writes down what is certain of the events of one answer.
+    fn observed(&self, execution: &WorkflowExecution, events: &[HistoryEvent]) {
+        let WorkflowExecution { workflow_id, run_id } = execution.clone();
+        self.record.push(Event::Observed { workflow_id, run_id, events: certain(events).to_vec() });
+    }
+}
+
+/// All but the start of a task at the end, and its scheduling, which may not be written either.
+fn certain(events: &[HistoryEvent]) -> &[HistoryEvent] {
+    match events {
+        [certain @ .., scheduled, started]
+            if scheduled.event_type() == EventType::WorkflowTaskScheduled
+                && started.event_type() == EventType::WorkflowTaskStarted =>
+        {
+            certain
+        }
+        [certain @ .., last]
+            if matches!(last.event_type(), EventType::WorkflowTaskScheduled | EventType::WorkflowTaskStarted) =>
+        {
+            certain
+        }
+        all => all,
     }
 }
 
