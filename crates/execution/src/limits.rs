@@ -32,6 +32,8 @@ pub struct Limits {
     pub request_ids_max: usize,
     /// The namespace's own search attributes. None: they are not checked.
     pub search_attributes: Option<Arc<CustomAttributes>>,
+    /// How long the namespace keeps a run that closes now. None: as long as when it started.
+    pub retention: Option<Duration>,
     /// What a run keeps besides its history.
     pub state_bytes_max: usize,
     /// The events of one step.
@@ -73,6 +75,7 @@ impl Default for Limits {
             continue_as_new_interval_min: Duration::from_secs(1),
             request_ids_max: 25,
             search_attributes: None,
+            retention: None,
             state_bytes_max: 8 << 20,
             transaction_bytes_max: 4 << 20,
             callbacks_max: 2000,

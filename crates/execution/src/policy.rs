@@ -12,3 +12,4 @@ pub mod retry;
 pub(crate) mod search_attributes;
 pub mod start_policy;
 pub mod timeouts;
+pub(crate) mod versioning_override;

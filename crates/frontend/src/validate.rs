@@ -9,7 +9,6 @@ mod search_attributes;
 mod start;
 mod task_queue;
 mod update;
-mod versioning_override;
 
 use api::Error;
 use temporalio_protos::temporal::api::common::v1::{Priority, WorkflowExecution};

@@ -197,7 +197,7 @@ impl Converter<'_> {
 
     fn column(&mut self, operand: &Operand) -> Result<Column, QueryError> {
         let Operand::Column(alias) = operand else {
-            return Err(QueryError::invalid("must be a column name"));
+            return Err(QueryError::invalid(format_args!("must be a column name but was {}", operand.shown_kind())));
         };
         let column = self.resolve(alias)?;
         self.mentions_division |= column.field.name() == NAMESPACE_DIVISION;

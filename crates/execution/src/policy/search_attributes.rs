@@ -2,6 +2,8 @@
 //! values must fit their types. What is accepted is labelled with its type, by which SDKs
 //! decode it.
 
+use std::collections::BTreeMap;
+
 use base::{AttributeType, CustomAttributes, Setter, builtin_attribute};
 use serde_json::Value;
 use temporalio_protos::temporal::api::common::v1::{Payload, SearchAttributes};
@@ -11,30 +13,49 @@ const JSON: &[u8] = b"json/plain";
 const NULL: &[u8] = b"binary/null";
 const TYPE: &str = "type";
 
-/// The error is the message for the caller.
+/// Why not, for the caller.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Problem {
+    #[error("Namespace {namespace} has no mapping defined for search attribute {name}")]
+    Unknown { namespace: String, name: String },
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Problem {
+    /// As it is told of a command that starts a run; `ids` name that run.
+    pub(crate) fn on(self, command: &str, ids: &str) -> String {
+        match self {
+            Self::Unknown { .. } => self.to_string(),
+            Self::Invalid(text) => format!("invalid SearchAttributes on {command}: {text}. {ids}"),
+        }
+    }
+}
+
 pub(crate) fn check(
     attributes: &mut SearchAttributes,
     custom: &CustomAttributes,
     namespace: &str,
-) -> Result<(), String> {
+) -> Result<(), Problem> {
     // In order, so that the same request gets the same answer every time.
     let mut names: Vec<String> = attributes.indexed_fields.keys().cloned().collect();
     names.sort_unstable();
     for name in &names {
         if !custom.contains_key(name) && builtin_attribute(name).is_none() {
-            return Err(format!("Namespace {namespace} has no mapping defined for search attribute {name}"));
+            return Err(Problem::Unknown { namespace: namespace.to_owned(), name: name.clone() });
         }
     }
     for name in &names {
         let kind = match (custom.get(name), builtin_attribute(name)) {
             (Some(kind), _) => *kind,
             (None, Some((kind, Setter::Anyone))) => kind,
-            _ => return Err(format!("{name} attribute can't be set in SearchAttributes")),
+            _ => return Err(Problem::Invalid(format!("{name} attribute can't be set in SearchAttributes"))),
         };
         let Some(payload) = attributes.indexed_fields.get_mut(name) else { continue };
         if !fits(payload, kind) {
             let shown = shown(payload);
-            return Err(format!("invalid value for search attribute {name} of type {}: {shown}", kind.name()));
+            let text = format!("invalid value for search attribute {name} of type {}: {shown}", kind.name());
+            return Err(Problem::Invalid(text));
         }
         payload.metadata.insert(TYPE.to_owned(), kind.name().into());
     }
@@ -76,8 +97,19 @@ fn json(payload: &Payload) -> Option<Value> {
 fn shown(payload: &Payload) -> String {
     match json(payload) {
         Some(value) => plain(&value),
-        None => format!("value from <data:{:?}>", String::from_utf8_lossy(&payload.data)),
+        None => format!("value from <{}>", text_format(payload)),
     }
+}
+
+/// The payload as a message in text format.
+fn text_format(payload: &Payload) -> String {
+    let metadata: BTreeMap<_, _> = payload.metadata.iter().collect();
+    let metadata = metadata.into_iter().map(|(key, value)| {
+        format!("metadata:{{key:{key:?} value:{:?}}}", String::from_utf8_lossy(value)) //
+    });
+    let data = Some(&payload.data).filter(|data| !data.is_empty());
+    let data = data.map(|data| format!("data:{:?}", String::from_utf8_lossy(data)));
+    metadata.chain(data).collect::<Vec<_>>().join(" ")
 }
 
 fn plain(value: &Value) -> String {
@@ -103,11 +135,15 @@ mod tests {
     }
 
     fn checked(name: &str, json: &str) -> Result<(), String> {
+        checked_payload(name, payload(json)).map_err(|problem| problem.to_string())
+    }
+
+    fn checked_payload(name: &str, payload: Payload) -> Result<(), Problem> {
         let named =
             [("Count", AttributeType::Int), ("Color", AttributeType::Keyword), ("Due", AttributeType::Datetime)];
         let more = [("Tags", AttributeType::KeywordList), ("Ratio", AttributeType::Double)];
         let custom = named.into_iter().chain(more).map(|(name, kind)| (name.to_owned(), kind)).collect();
-        let fields = [(name.to_owned(), payload(json))];
+        let fields = [(name.to_owned(), payload)];
         let mut attributes = SearchAttributes { indexed_fields: fields.into_iter().collect() };
         check(&mut attributes, &custom, "default")?;
         let label = attributes.indexed_fields[name].metadata.get(TYPE).cloned();
@@ -130,6 +166,15 @@ mod tests {
         ] {
             assert_eq!(checked(name, json), Ok(()), "{name} {json}");
         }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_shown_as_it_came() {
+        let shown = "metadata:{key:\"encoding\" value:\"json/plain\"} data:\"{\"";
+        let expected = format!("invalid value for search attribute Count of type Int: value from <{shown}>");
+        assert_eq!(checked("Count", "{"), Err(expected.clone()));
+        let problem = checked_payload("Count", payload("{")).unwrap_err();
+        assert_eq!(problem.on("X", "WorkflowId=w"), format!("invalid SearchAttributes on X: {expected}. WorkflowId=w"));
     }
 
     #[test]

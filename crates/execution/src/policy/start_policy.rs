@@ -35,6 +35,15 @@ pub struct CurrentRun {
     /// Requests that joined it by `on_conflict_options.attach_request_id`.
     pub attached_request_ids: Vec<String>,
     pub status: WorkflowExecutionStatus,
+    /// Whether the signal of the request has reached it.
+    pub signal: Signal,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Signal {
+    /// Or there is none.
+    New,
+    Seen,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -148,7 +157,8 @@ pub fn decide_signal_with_start(
     let policies = Policies::of_signal_with_start(request)?;
     let Some(current) = current else { return Ok(StartDecision::CreateNew) };
     let decision = decide(current, policies, &request.workflow_id);
-    if !matches!(decision, Ok(StartDecision::UseExisting { .. })) && current.served(&request.request_id).is_some() {
+    let joins = matches!(decision, Ok(StartDecision::UseExisting { .. }));
+    if !joins && current.signal == Signal::Seen && current.served(&request.request_id).is_some() {
         // A retry must neither start twice nor terminate what it started itself.
         return Ok(StartDecision::ReturnExisting { run_id: current.run_id.clone(), started: false });
     }

@@ -209,7 +209,8 @@ fn check_length(name: &str, value: &str, limits: &Limits) -> Result<(), Rejectio
 }
 
 /// What is wrong with a priority, if anything.
-pub(crate) fn priority_problem(priority: Option<&Priority>) -> Option<&'static str> {
+#[must_use]
+pub fn priority_problem(priority: Option<&Priority>) -> Option<&'static str> {
     let priority = priority?;
     if priority.priority_key < 0 {
         Some("priority key can't be negative")

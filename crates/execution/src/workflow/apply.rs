@@ -168,11 +168,7 @@ fn apply_note(state: &mut State, note: &Note) {
         Note::Unbuffered { sequence } => {
             remove_buffered(state, *sequence);
         }
-        Note::Flushed { first, next } => {
-            for sequence in *first..*next {
-                remove_buffered(state, sequence);
-            }
-        }
+        Note::Flushed { first, next } => (*first..*next).for_each(|sequence| remove_buffered(state, sequence)),
         Note::SignalRequested { request_id } => {
             if !state.signal_requests.contains(request_id.as_str()) {
                 state.item_added(request_id.len());
@@ -195,6 +191,7 @@ fn apply_note(state: &mut State, note: &Note) {
             state.core.sticky_schedule_to_start_timeout = *schedule_to_start_timeout;
         }
         Note::StickyCleared => clear_sticky(state),
+        Note::Retained { retention } => state.core.retention = Some(*retention),
         Note::StickyDeferred { deadline } => {
             if let Some(task) = &mut state.core.workflow_task {
                 task.schedule_to_start_deadline = *deadline;

@@ -117,8 +117,11 @@ fn continue_as_new(
     let cause = Cause::BadContinueAsNewAttributes;
     normalize(turn, &mut command).map_err(|message| Fail::task(cause, message))?;
     if let Some(attributes) = &mut command.search_attributes {
-        let checked = super::upsert::check(attributes, turn.step);
-        checked.map_err(|message| Fail::task(Cause::BadSearchAttributes, message))?;
+        let kind = command.workflow_type.as_ref().map_or("", |kind| &kind.name);
+        let of = shown(kind, command.task_queue.as_ref().map_or("", |queue| &queue.name));
+        super::upsert::check(attributes, turn.step).map_err(|problem| {
+            Fail::task(Cause::BadSearchAttributes, problem.on("ContinueAsNewWorkflowExecutionCommand", &of))
+        })?;
     }
     let limits = turn.step.limits;
     if size(command.input.as_ref()) > limits.blob_bytes_max {
@@ -179,8 +182,7 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut ContinueAsNewWorkflowExecutionCo
     if queue.name.is_empty() {
         state.normal_queue().clone_into(&mut queue.name);
     }
-    // As a message in text format, which is how the incumbent prints it.
-    let of = format!("WorkflowType={kind} TaskQueue=name:{:?} kind:TASK_QUEUE_KIND_NORMAL", queue.name);
+    let of = shown(&kind, &queue.name);
     timeouts::normalize_queue(Some(queue), state.normal_queue(), limits)
         .map_err(|error| format!("error validating {name} TaskQueue: {error}. {of}"))?;
     for (field, value) in [
@@ -205,6 +207,11 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut ContinueAsNewWorkflowExecutionCo
         retry::validate(policy).map_err(|error| format!("invalid WorkflowRetryPolicy on {name}: {error}. {of}"))?;
     }
     Ok(())
+}
+
+/// What continues, as errors name it: the queue is a message in text format.
+fn shown(kind: &str, queue: &str) -> String {
+    format!("WorkflowType={kind} TaskQueue=name:{queue:?} kind:TASK_QUEUE_KIND_NORMAL")
 }
 
 fn new_run_id(turn: &Turn<'_, '_>) -> String {

@@ -94,7 +94,14 @@ pub(crate) fn complete(step: &mut Step<'_>, before: &State, command: CompleteWor
 /// Nothing of the completion counts; the task fails instead.
 fn refuse(step: &mut Step<'_>, before: &State, request: &Request, fail: Fail) -> Result<Reply, Rejection> {
     if let Some(rejection) = fail.request {
-        return Err(*rejection);
+        if before.speculative.is_none() {
+            return Err(*rejection);
+        }
+        // Nothing holds a task that is not written: its updates are offered again.
+        *step = Step::new(before, step.now, step.limits);
+        update::lose_all(step);
+        step.soft(Soft::SpeculativeDropped);
+        return Ok(Reply::Refused(*rejection));
     }
     let message = fail.message();
     let error = Rejection::InvalidArgument(message.clone());

@@ -93,6 +93,10 @@ pub enum Note {
         schedule_to_start_timeout: Option<prost_types::Duration>,
     },
     StickyCleared,
+    /// The run closed: how long it is kept from now on.
+    Retained {
+        retention: prost_types::Duration,
+    },
     /// The task was started in time; should its start be lost, it waits until then again.
     StickyDeferred {
         deadline: u64,

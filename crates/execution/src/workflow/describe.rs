@@ -47,10 +47,10 @@ impl State {
     }
 
     /// Counts the start of a workflow task, which is an event though not yet written. That of
-    /// a later attempt is none before it completes.
+    /// a later attempt is none before it completes, nor is that of a speculative one.
     fn info_with_started(&self) -> WorkflowExecutionInfo {
         let mut info = self.info();
-        if self.started.is_some() && self.core.workflow_task_attempt == 1 {
+        if self.started.is_some() && self.speculative.is_none() && self.core.workflow_task_attempt == 1 {
             info.history_length += 1;
         }
         info
@@ -85,6 +85,7 @@ impl State {
             first_run_id: self.first_execution_run_id().to_owned(),
             worker_deployment_name: self.core.worker_deployment_name.clone(),
             priority: self.priority().cloned(),
+            versioning_info: self.versioning_info(),
             ..WorkflowExecutionInfo::default()
         }
     }

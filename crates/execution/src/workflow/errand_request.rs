@@ -5,7 +5,6 @@ use temporalio_protos::temporal::api::enums::v1::{
     CancelExternalWorkflowExecutionFailedCause, ParentClosePolicy, SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause,
 };
-use temporalio_protos::temporal::api::workflow::v1::{VersioningOverride, versioning_override};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::command::{ByWorkflow, ChildClosed, FinishErrand, Parent};
@@ -14,6 +13,7 @@ use super::outgoing::Child;
 use super::step::Step;
 use super::workflow_task::SERVER_IDENTITY;
 use super::{Note, Reply, State, child, external};
+use crate::policy::versioning_override::has_target;
 
 /// The incumbent leaves it to a workflow of its own to close this many children or more, and
 /// the events of the children say so.
@@ -95,7 +95,9 @@ impl State {
         let start = self.start();
         let inherits = input.versioning_override.is_none();
         let same_queue = input.task_queue.as_ref().is_some_and(|queue| queue.name == self.normal_queue());
-        let pinned = start.versioning_override.clone().filter(|over| inherits && same_queue && has_target(over));
+        // Pinned overrides go to children of the same queue; others choose a version anew.
+        let pinned = self.versioning_override().cloned();
+        let pinned = pinned.filter(|over| inherits && same_queue && has_target(over));
         let stamp = self.core.most_recent_worker_version_stamp.clone();
         let request = wf::StartWorkflowExecutionRequest {
             namespace: self.run.namespace_name.clone(),
@@ -243,15 +245,6 @@ pub(crate) fn finish(step: &mut Step<'_>, command: FinishErrand) -> Reply {
         (errand, outcome) => panic!("{errand:?} does not end with {outcome:?}"),
     }
     Reply::Empty
-}
-
-/// Pinned overrides go to children of the same queue; others choose a version anew.
-fn has_target(over: &VersioningOverride) -> bool {
-    match &over.r#override {
-        Some(versioning_override::Override::AutoUpgrade(_)) => false,
-        Some(_) => true,
-        None => over.deployment.is_some() || !over.pinned_version.is_empty(),
-    }
 }
 
 /// What the command sets wins, field by field.

@@ -2,6 +2,9 @@
 //!
 //! ```text
 //!  BuildIds                  which worker builds worked on the run; from the first completed task on
+//!  BinaryChecksums           those of the reset points, by which old workers name their builds
+//!  TemporalWorkflowVersioningBehavior   that of an override; "unversioned" is no build meanwhile
+//!  TemporalWorkerDeployment  that of the worker that completed the last task, also without versions
 //!  TemporalReportedProblems  set while workflow tasks fail several times in a row
 //!  TemporalPauseInfo         what is paused: the run and why, types of activities
 //! ```
@@ -19,6 +22,9 @@ use super::{Note, workflow_task};
 use crate::policy::failure;
 
 const BUILD_IDS: &str = "BuildIds";
+const BINARY_CHECKSUMS: &str = "BinaryChecksums";
+const WORKER_DEPLOYMENT: &str = "TemporalWorkerDeployment";
+const VERSIONING_BEHAVIOR: &str = "TemporalWorkflowVersioningBehavior";
 const PAUSE_INFO: &str = "TemporalPauseInfo";
 const REPORTED_PROBLEMS: &str = "TemporalReportedProblems";
 /// So many failed tasks in a row are a problem to report.
@@ -29,6 +35,8 @@ const VALUE_BYTES_MAX: usize = 2 << 10;
 /// A worker completed a task: its build is known and it has no problem.
 pub(crate) fn task_completed(step: &mut Step<'_>, completed: &WorkflowTaskCompletedEventAttributes) {
     add_build(step, completed);
+    show_checksums(step);
+    show_deployment(step, &completed.worker_deployment_name);
     if value(step, REPORTED_PROBLEMS).is_some() {
         step.note(Note::SearchAttribute { name: REPORTED_PROBLEMS.to_owned(), value: None });
     }
@@ -75,6 +83,18 @@ pub(crate) fn pauses_changed(step: &mut Step<'_>) {
     set(step, PAUSE_INFO, format!("[{}]", entries.join(",")));
 }
 
+/// There may be another versioning override, or none any more.
+pub(crate) fn override_changed(step: &mut Step<'_>) {
+    let is_shown = value(step, VERSIONING_BEHAVIOR).is_some();
+    if step.state.versioning_override().is_some() {
+        set_as(step, VERSIONING_BEHAVIOR, "Keyword", json("AutoUpgrade"));
+        add_build(step, &WorkflowTaskCompletedEventAttributes::default());
+    } else if is_shown {
+        step.note(Note::SearchAttribute { name: VERSIONING_BEHAVIOR.to_owned(), value: None });
+        add_build(step, &WorkflowTaskCompletedEventAttributes::default());
+    }
+}
+
 fn add_build(step: &mut Step<'_>, completed: &WorkflowTaskCompletedEventAttributes) {
     let stamp = completed.worker_version.as_ref();
     let versioned = stamp.is_some_and(|stamp| stamp.use_versioning);
@@ -85,17 +105,40 @@ fn add_build(step: &mut Step<'_>, completed: &WorkflowTaskCompletedEventAttribut
     let known = value(step, BUILD_IDS).unwrap_or("[]");
     let known = known.strip_prefix('[').and_then(|list| list.strip_suffix(']')).unwrap_or_default();
     let others = known.strip_prefix(NONE).unwrap_or(known).trim_start_matches(',');
-    let mut list = NONE.to_owned();
+    let is_overridden = step.state.versioning_override().is_some();
+    let mut list = if is_overridden { String::new() } else { NONE.to_owned() };
     let build = stamp.filter(|stamp| !stamp.build_id.is_empty()).map(build_name);
     for item in [others, build.as_deref().unwrap_or_default()] {
         // Quotes inside a name are escaped, so that a quoted name is found only as a whole.
         let is_new = !item.is_empty() && !list.contains(item);
         if is_new && list.len() + item.len() < VALUE_BYTES_MAX {
-            list.push(',');
+            if !list.is_empty() {
+                list.push(',');
+            }
             list.push_str(item);
         }
     }
-    set(step, BUILD_IDS, format!("[{list}]"));
+    if !list.is_empty() {
+        set(step, BUILD_IDS, format!("[{list}]"));
+    } else if !known.is_empty() {
+        step.note(Note::SearchAttribute { name: BUILD_IDS.to_owned(), value: None });
+    }
+}
+
+fn show_checksums(step: &mut Step<'_>) {
+    let checksums = step.state.reset_points.points.iter().map(|point| &point.binary_checksum);
+    let checksums: Vec<_> = checksums.filter(|checksum| !checksum.is_empty()).map(|checksum| json(checksum)).collect();
+    if !checksums.is_empty() {
+        set(step, BINARY_CHECKSUMS, format!("[{}]", checksums.join(",")));
+    }
+}
+
+fn show_deployment(step: &mut Step<'_>, name: &str) {
+    if !name.is_empty() {
+        set_as(step, WORKER_DEPLOYMENT, "Keyword", json(name));
+    } else if value(step, WORKER_DEPLOYMENT).is_some() {
+        step.note(Note::SearchAttribute { name: WORKER_DEPLOYMENT.to_owned(), value: None });
+    }
 }
 
 fn build_name(stamp: &WorkerVersionStamp) -> String {
@@ -109,12 +152,16 @@ fn value<'a>(step: &'a Step<'_>, name: &str) -> Option<&'a str> {
 }
 
 fn set(step: &mut Step<'_>, name: &str, json: String) {
+    set_as(step, name, "KeywordList", json);
+}
+
+fn set_as(step: &mut Step<'_>, name: &str, kind: &str, json: String) {
     if value(step, name) == Some(&json) {
         return;
     }
     let mut payload = Payload { data: json.into_bytes(), ..Payload::default() };
     payload.metadata.insert("encoding".to_owned(), b"json/plain".to_vec());
-    payload.metadata.insert("type".to_owned(), b"KeywordList".to_vec());
+    payload.metadata.insert("type".to_owned(), kind.as_bytes().to_vec());
     step.note(Note::SearchAttribute { name: name.to_owned(), value: Some(Box::new(payload)) });
 }
 

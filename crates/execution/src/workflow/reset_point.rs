@@ -9,6 +9,7 @@ use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskCo
 use temporalio_protos::temporal::api::workflow::v1::{ResetPointInfo, ResetPoints};
 
 use super::State;
+use crate::Limits;
 use crate::policy::duration;
 
 /// The oldest points are dropped beyond this.
@@ -42,8 +43,8 @@ pub(crate) fn add(state: &mut State, event: &HistoryEvent, completed: &WorkflowT
 }
 
 /// A run that follows another keeps its points until the closed run is removed.
-pub(crate) fn rolled_over(before: &State, now: Timestamp) -> ResetPoints {
-    let removed = now + duration::value(before.run.retention.as_ref());
+pub(crate) fn rolled_over(before: &State, now: Timestamp, limits: &Limits) -> ResetPoints {
+    let removed = now + limits.retention.unwrap_or_else(|| duration::value(before.run.retention.as_ref()));
     let alive =
         |point: &&ResetPointInfo| point.expire_time.as_ref().is_none_or(|time| Timestamp::from_proto(time) >= now);
     let points: Vec<ResetPointInfo> = before

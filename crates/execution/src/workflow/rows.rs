@@ -323,6 +323,7 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::TransientTaskFailed { .. }
         | Note::StickySet { .. }
         | Note::StickyCleared
+        | Note::Retained { .. }
         | Note::StickyDeferred { .. }
         | Note::PauseSet(_)
         | Note::ResetTo { .. }

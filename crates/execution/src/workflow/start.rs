@@ -21,10 +21,10 @@ use super::command::{Parent, Start};
 use super::draft::draft;
 use super::state::normal_queue;
 use super::step::Step;
-use super::{Note, Reply, signal, stored, upsert, workflow_task};
+use super::{Note, Reply, predefined, signal, stored, upsert, workflow_task};
 use crate::Rejection;
 use crate::policy::timeouts::{self, WorkflowTimeouts};
-use crate::policy::{self, cron, duration, retry};
+use crate::policy::{self, cron, duration, retry, versioning_override};
 
 /// Everything that a new run is made of.
 pub(crate) struct Beginning {
@@ -64,7 +64,7 @@ pub(crate) fn start(step: &mut Step<'_>, command: Start) -> Result<Reply, Reject
     }
     if let (Some(attributes), Some(custom)) = (&mut request.search_attributes, &step.limits.search_attributes) {
         let checked = policy::search_attributes::check(attributes, custom, &namespace_name);
-        checked.map_err(Rejection::InvalidArgument)?;
+        checked.map_err(|problem| Rejection::InvalidArgument(problem.to_string()))?;
     }
     let run = stored::Run {
         namespace_id: namespace_id.as_str().to_owned(),
@@ -93,6 +93,7 @@ pub(crate) fn begin(step: &mut Step<'_>, beginning: Beginning) {
     event.user_metadata = user_metadata;
     event.links = links;
     step.write(event);
+    predefined::override_changed(step);
     if let Some(signal) = signal {
         signal::record(step, signal, None);
     }
@@ -140,6 +141,10 @@ fn normalize(step: &Step<'_>, request: &mut wf::StartWorkflowExecutionRequest) -
     if let Some(policy) = &mut request.retry_policy {
         retry::fill_defaults(policy);
         retry::validate(policy)?;
+    }
+    if let Some(asked) = &mut request.versioning_override {
+        let queue = request.task_queue.as_ref().map_or("", |queue| &queue.name);
+        *asked = versioning_override::checked(asked, queue)?;
     }
     if request.input.as_ref().map_or(0, Message::encoded_len) > limits.blob_bytes_max {
         return Err(Rejection::InvalidArgument("Blob data size exceeds limit.".into()));

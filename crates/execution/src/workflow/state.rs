@@ -172,7 +172,7 @@ impl State {
     #[must_use]
     pub fn delete_after(&self) -> Option<Timestamp> {
         let closed = time(self.core.close_time)?;
-        let kept = closed + duration::value(self.run.retention.as_ref());
+        let kept = closed + duration::value(self.core.retention.as_ref().or(self.run.retention.as_ref()));
         Some(time(self.core.delete_time).map_or(kept, |deleted| deleted.min(kept)))
     }
 

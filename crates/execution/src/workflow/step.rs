@@ -14,6 +14,7 @@ use super::errand::Errand;
 use super::workflow_task::speculative;
 use super::{Change, Decision, Note, Reply, Soft, State, apply, buffer, options};
 use crate::Limits;
+use crate::policy::duration;
 
 pub(crate) struct Step<'a> {
     pub(crate) state: State,
@@ -109,6 +110,13 @@ impl<'a> Step<'a> {
 
     pub(crate) fn finish(mut self, reply: Reply) -> Decision {
         buffer::enforce_limits(&mut self);
+        if let Some(retention) = self.limits.retention
+            && self.state.is_closed()
+            && self.state.core.retention.is_none()
+            && !self.changes.is_empty()
+        {
+            self.change(Change::Note(Note::Retained { retention: duration::proto(retention) }));
+        }
         let state = &self.state;
         let scheduled = stamps(state) != self.stamps_before;
         let workflow = state.workflow_task_ref().filter(|_| scheduled).map(Task::Workflow);

@@ -23,6 +23,7 @@ use super::state::normal_queue;
 use super::step::Step;
 use super::{State, callback, reset_point, stored, upsert};
 use crate::policy::retry::{Attempt, RetryDecision, after_workflow_run};
+use crate::policy::versioning_override::has_target;
 use crate::policy::{cron, duration};
 
 /// That another run follows, and when its first task may run.
@@ -86,7 +87,7 @@ pub(crate) fn retry_or_cron(step: &mut Step<'_>, before: &State, next: Next, fre
         search_attributes: start.search_attributes.clone(),
         completion_callbacks: if retry { callback::all(before) } else { Vec::new() },
         priority: before.priority().cloned(),
-        versioning_override: start.versioning_override.clone(),
+        versioning_override: before.versioning_override().filter(|over| has_target(over)).cloned(),
         attempt: if retry { start.attempt + 1 } else { 1 },
         initiator: next.initiator.into(),
         continued_failure: next.failure,
@@ -150,7 +151,7 @@ fn follow(step: &mut Step<'_>, before: &State, attributes: WorkflowExecutionStar
         continued_execution_run_id: before.run.run_id.clone(),
         first_execution_run_id: before.first_execution_run_id().to_owned(),
         original_execution_run_id: run_id.clone(),
-        prev_auto_reset_points: Some(reset_point::rolled_over(&step.state, step.now)),
+        prev_auto_reset_points: Some(reset_point::rolled_over(&step.state, step.now, step.limits)),
         ..attributes
     };
     let run = stored::Run {

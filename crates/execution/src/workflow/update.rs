@@ -142,6 +142,12 @@ pub(crate) fn reject_unanswered(step: &mut Step<'_>) {
 
 /// The server did not accept what the worker answered. An update that the worker has seen
 /// must not be tried again by the server for ever; the others were not to blame.
+pub(crate) fn lose_all(step: &mut Step<'_>) {
+    for update in step.state.admitted.iter().cloned().collect::<Vec<_>>() {
+        step.soft(Soft::UpdateEnded { id: update.id.to_string(), end: UpdateEnd::Lost });
+    }
+}
+
 pub(crate) fn abort_for_failed_task(step: &mut Step<'_>) {
     for update in step.state.admitted.iter().cloned().collect::<Vec<_>>() {
         let end = if update.sent {

@@ -18,6 +18,7 @@ use super::State;
 use super::commands::{Fail, Turn};
 use super::step::Step;
 use crate::policy;
+use crate::policy::search_attributes::Problem;
 
 /// `UpsertWorkflowSearchAttributes`.
 pub(crate) fn search_attributes(state: &mut State, event: &UpsertWorkflowSearchAttributesEventAttributes) {
@@ -55,7 +56,7 @@ pub(crate) fn upsert_search_attributes(
     if upserted.indexed_fields.is_empty() {
         return Err(Fail::task(cause, format!("IndexedFields is not set on {name}.")));
     }
-    check(&mut upserted, turn.step).map_err(|message| Fail::task(cause, message))?;
+    check(&mut upserted, turn.step).map_err(|problem| Fail::task(cause, problem.to_string()))?;
     let bytes: usize = upserted.indexed_fields.iter().map(|(name, value)| name.len() + value.data.len()).sum();
     if bytes > turn.step.limits.blob_bytes_max {
         let message = "UpsertWorkflowSearchAttributesCommandAttributes exceeds size limit.";
@@ -70,8 +71,8 @@ pub(crate) fn upsert_search_attributes(
     Ok(())
 }
 
-/// Names and types, by what the namespace has registered. The error is the message.
-pub(crate) fn check(attributes: &mut SearchAttributes, step: &Step<'_>) -> Result<(), String> {
+/// Names and types, by what the namespace has registered.
+pub(crate) fn check(attributes: &mut SearchAttributes, step: &Step<'_>) -> Result<(), Problem> {
     match &step.limits.search_attributes {
         Some(custom) => policy::search_attributes::check(attributes, custom, &step.state.run.namespace_name),
         None => Ok(()),

@@ -66,9 +66,7 @@ pub(super) async fn update_options(
     let Some(options) = &request.workflow_execution_options else {
         return Err(validate::invalid("WorkflowExecutionOptions is required"));
     };
-    validate::priority(options.priority.as_ref())?;
     no_time_skipping(Some(options))?;
-    is_run_id(&execution.run_id)?;
     call.history(&namespace, &execution.workflow_id, Request::UpdateOptions(request)).await
 }
 
@@ -109,7 +107,7 @@ fn run(workflow_id: &str, run_id: &str) -> Result<(), Error> {
     is_run_id(run_id)
 }
 
-fn is_run_id(run_id: &str) -> Result<(), Error> {
+pub(super) fn is_run_id(run_id: &str) -> Result<(), Error> {
     if !run_id.is_empty() && uuid::Uuid::try_parse(run_id).is_err() {
         return Err(validate::invalid("RunId is not valid UUID."));
     }

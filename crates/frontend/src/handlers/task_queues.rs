@@ -93,7 +93,11 @@ pub(super) fn versioning(
     if deployment.deployment_name.is_empty() || deployment.build_id.is_empty() {
         return Err(validate::invalid("Deployment name and build id must be set together."));
     }
-    Err(Error::PermissionDenied("Worker Deployment Versions are disabled on this namespace.".to_owned()))
+    Err(no_deployments())
+}
+
+pub(super) fn no_deployments() -> Error {
+    Error::PermissionDenied("Worker Deployment Versions are disabled on this namespace.".to_owned())
 }
 
 #[expect(deprecated, reason = "older tools ask for what the newer form does without")]

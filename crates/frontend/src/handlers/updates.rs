@@ -12,6 +12,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
     ExecuteMultiOperationRequest, PollWorkflowExecutionUpdateRequest, UpdateWorkflowExecutionRequest,
 };
 
+use super::run_control::is_run_id;
 use crate::call::Call;
 use crate::validate;
 
@@ -37,7 +38,8 @@ pub(super) async fn poll(
     let Some(execution) = execution else {
         return Err(validate::invalid("Can't load workflow execution.  WorkflowId not set."));
     };
-    let workflow_id = validate::execution(Some(execution))?.workflow_id.clone();
+    is_run_id(&execution.run_id)?;
+    let workflow_id = execution.workflow_id.clone();
     waiting(&call, call.history(&namespace, &workflow_id, Request::PollUpdate(request))).await
 }
 

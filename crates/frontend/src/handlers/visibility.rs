@@ -74,7 +74,7 @@ pub(super) async fn list_closed(
         Some(closed::Filters::TypeFilter(filter)) => conditions.extend(of_type(filter)),
         Some(closed::Filters::StatusFilter(filter)) => {
             if matches!(filter.status(), Status::Unspecified | Status::Running) {
-                return Err(invalid("Invalid StatusFilter."));
+                return Err(invalid("StatusFilter must be specified and must be not Running."));
             }
             conditions.push(format!("ExecutionStatus = {}", filter.status));
         }

@@ -9,12 +9,12 @@ use api::internal::{
 };
 use bytes::Bytes;
 use cluster::Namespace;
-use temporalio_protos::temporal::api::enums::v1::TaskQueueKind;
+use temporalio_protos::temporal::api::enums::v1::{TaskQueueKind, VersioningBehavior};
 use temporalio_protos::temporal::api::workflowservice::v1::{
     PollWorkflowTaskQueueRequest, RespondWorkflowTaskCompletedRequest, RespondWorkflowTaskFailedRequest,
 };
 
-use super::task_queues::{long_poll, long_poll_timeout, versioning};
+use super::task_queues::{long_poll, long_poll_timeout, no_deployments, versioning};
 use crate::call::Call;
 use crate::request::Task;
 use crate::validate;
@@ -55,7 +55,7 @@ pub(super) async fn complete(
 ) -> Result<Bytes, Error> {
     let limits = call.limits();
     validate::identity(&request.identity, limits.id_bytes_max)?;
-    if request.intermediate_page || request.page_number != 0 {
+    if request.intermediate_page || request.page_number > 0 {
         return Err(Error::FailedPrecondition(format!(
             "workflow task completion pagination is disabled for this namespace {}",
             task.namespace.name
@@ -65,6 +65,10 @@ pub(super) async fn complete(
     let stamp = request.worker_version_stamp.as_ref().map(|stamp| (stamp.use_versioning, &*stamp.build_id));
     let sticky = request.sticky_attributes.as_ref().and_then(|sticky| sticky.worker_task_queue.as_ref());
     versioning(stamp, request.deployment_options.as_ref(), sticky, limits)?;
+    #[expect(deprecated, reason = "old workers still say it")]
+    if request.deployment.is_some() && request.versioning_behavior() != VersioningBehavior::Unspecified {
+        return Err(no_deployments());
+    }
     let workflow_id = task.token.workflow_id.clone();
     let request = RespondWorkflowTaskCompleted { token: Some(task.token), request: Some(request) };
     call.history(&task.namespace, &workflow_id, history_request::Request::CompleteWorkflowTask(request)).await

@@ -8,14 +8,12 @@ use base::Entropy;
 use prost_types::Duration;
 use temporalio_protos::temporal::api::common::v1::{RetryPolicy, WorkflowType};
 use temporalio_protos::temporal::api::enums::v1::{TimeoutType, WorkflowIdConflictPolicy, WorkflowIdReusePolicy};
-use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflow::v1::OnConflictOptions;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     SignalWithStartWorkflowExecutionRequest, StartWorkflowExecutionRequest,
 };
 
 use super::duration::{cap, nanos};
-use super::versioning_override::versioning_override;
 use super::{blob, callbacks, deduplicate, invalid, links, not_longer, priority, search_attributes, start_queue};
 use crate::{Config, Limits};
 
@@ -65,7 +63,6 @@ pub(crate) fn start(
     let all: Vec<_> = request.links.iter().chain(of_callbacks).collect();
     links(all.into_iter(), limits)?;
     no_time_skipping(request.time_skipping_config.is_some())?;
-    versioning_override(request.versioning_override.as_mut(), queue_name(request.task_queue.as_ref()))?;
     sizes(encoded(request.input.as_ref()), encoded(request.memo.as_ref()), limits)
 }
 
@@ -104,7 +101,6 @@ pub(crate) fn signal_with_start(
     priority(request.priority.as_ref())?;
     links(request.links.iter(), limits)?;
     no_time_skipping(request.time_skipping_config.is_some())?;
-    versioning_override(request.versioning_override.as_mut(), queue_name(request.task_queue.as_ref()))?;
     sizes(encoded(request.input.as_ref()), encoded(request.memo.as_ref()), limits)?;
     blob(encoded(request.signal_input.as_ref()), limits.blob_bytes_max)
 }
@@ -273,8 +269,4 @@ fn encoded<M: prost::Message>(message: Option<&M>) -> usize {
 
 fn type_name(workflow_type: Option<&WorkflowType>) -> &str {
     workflow_type.map_or("", |workflow_type| &workflow_type.name)
-}
-
-fn queue_name(queue: Option<&TaskQueue>) -> &str {
-    queue.map_or("", |queue| &queue.name)
 }

@@ -19,6 +19,7 @@ use prost::Message;
 use temporalio_protos::temporal::api::common::v1::Payloads;
 use temporalio_protos::temporal::api::enums::v1::QueryResultType;
 use temporalio_protos::temporal::api::failure::v1::Failure;
+use temporalio_protos::temporal::api::query::v1::WorkflowQueryResult;
 use temporalio_protos::temporal::api::workflowservice::v1::QueryWorkflowResponse;
 use tokio::time::Instant;
 
@@ -44,7 +45,12 @@ impl Handle {
                     // The term may end while the query waits; then it is asked anew elsewhere.
                     let outcome = within(deadline, outcome).await?.map_err(|_| Error::NotLeader { hint: None })?;
                     if let QueryOutcome::Answered(result) = outcome {
-                        return finish(result.result_type(), result.answer, result.error_message, result.failure);
+                        let WorkflowQueryResult { answer, error_message, failure, .. } = *result;
+                        return if error_message.is_empty() {
+                            answered(answer)
+                        } else {
+                            failed(error_message, failure)
+                        };
                     }
                 }
                 Answer::QueryNow(dispatch) => {
@@ -52,8 +58,12 @@ impl Handle {
                     pin_run(&mut request, &dispatch);
                     match self.dispatch(&request, *dispatch, deadline).await {
                         Ok(DispatchQueryResponse { answer: Some(answer), .. }) => {
-                            let completed = answer.completed_type();
-                            return finish(completed, answer.query_result, answer.error_message, answer.failure);
+                            match answer.completed_type() {
+                                QueryResultType::Answered => return answered(answer.query_result),
+                                QueryResultType::Failed => return failed(answer.error_message, answer.failure),
+                                // The worker did not say; another may.
+                                QueryResultType::Unspecified => {}
+                            }
                         }
                         Ok(_) if is_sticky => queue = QueryQueue::NormalOnly,
                         Err(Error::DeadlineExceeded) if is_sticky && Instant::now() < deadline => {
@@ -106,16 +116,12 @@ fn pin_run(request: &mut HistoryRequest, dispatch: &QueryDispatch) {
     }
 }
 
-fn finish(
-    kind: QueryResultType,
-    result: Option<Payloads>,
-    message: String,
-    failure: Option<Failure>,
-) -> Result<HistoryResponse, Error> {
-    if kind == QueryResultType::Failed {
-        let failure = failure.map(|failure| failure.encode_to_vec()).unwrap_or_default();
-        return Err(Error::QueryFailed { message, failure });
-    }
+fn failed(message: String, failure: Option<Failure>) -> Result<HistoryResponse, Error> {
+    let failure = failure.map(|failure| failure.encode_to_vec()).unwrap_or_default();
+    Err(Error::QueryFailed { message, failure })
+}
+
+fn answered(result: Option<Payloads>) -> Result<HistoryResponse, Error> {
     let answer = QueryWorkflowResponse { query_result: result, ..QueryWorkflowResponse::default() };
     Ok(HistoryResponse { body: answer.encode_to_vec().into(), task_gone: false })
 }

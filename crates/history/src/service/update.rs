@@ -12,6 +12,7 @@ use api::internal::{HistoryRequest, HistoryResponse};
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
 use temporalio_protos::temporal::api::enums::v1::{EventType, UpdateWorkflowExecutionLifecycleStage as Stage};
+use temporalio_protos::temporal::api::failure::v1::Failure;
 use temporalio_protos::temporal::api::update::v1::{Outcome, UpdateRef, WaitPolicy, outcome};
 use temporalio_protos::temporal::api::workflowservice::v1::execute_multi_operation_response as multi;
 use temporalio_protos::temporal::api::workflowservice::v1::{
@@ -185,7 +186,8 @@ fn link_to_update(
     let WorkflowExecution { workflow_id, run_id } = execution.clone();
     let namespace = asked.namespace.clone();
     let variant = match (stage, outcome.and_then(|outcome| outcome.value.as_ref())) {
-        (Stage::Completed, Some(outcome::Value::Failure(_))) => {
+        // Refused without a word it looks like accepted.
+        (Stage::Completed, Some(outcome::Value::Failure(failure))) if *failure != Failure::default() => {
             link::Variant::Workflow(link::Workflow { namespace, workflow_id, run_id, reason: "Update rejected".into() })
         }
         (Stage::Accepted | Stage::Completed, _) => link::Variant::WorkflowEvent(link::WorkflowEvent {

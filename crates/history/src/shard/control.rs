@@ -1,6 +1,7 @@
 //! What operators do to an open run: pause it, let it go on, change its options.
 
 use api::Error;
+use execution::policy::timeouts::priority_problem;
 use execution::workflow::{Command, Reply, UpdateOptions, check_mask};
 use temporalio_protos::temporal::api::workflow::v1::WorkflowExecutionOptions;
 use temporalio_protos::temporal::api::workflowservice::v1::{
@@ -36,7 +37,14 @@ impl Leader {
     ) -> Result<Answer, Fault> {
         let paths = request.update_mask.unwrap_or_default().paths;
         check_mask(&paths).map_err(|message| Error::InvalidArgument(format!("error parsing UpdateMask: {message}")))?;
+        let asked = request.workflow_execution_options.as_ref();
+        if let Some(problem) = priority_problem(asked.and_then(|options| options.priority.as_ref())) {
+            return Err(Error::InvalidArgument(problem.to_owned()).into());
+        }
         let execution = named(request.workflow_execution)?;
+        if !execution.run_id.is_empty() && uuid::Uuid::try_parse(&execution.run_id).is_err() {
+            return Err(Error::InvalidArgument("RunId is not valid UUID.".to_owned()).into());
+        }
         let run = self.resolve(&caller.workflow(&execution.workflow_id), &execution.run_id)?;
         let options = request.workflow_execution_options.unwrap_or_default();
         let update = UpdateOptions { options, paths, identity: request.identity };

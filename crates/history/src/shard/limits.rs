@@ -1,5 +1,5 @@
-//! What a command is decided by: the node's limits and, where search attributes may be
-//! written, what the namespace has registered.
+//! What a command is decided by: the node's limits, and what the namespace has registered and
+//! how long it keeps closed runs.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -25,7 +25,8 @@ impl NamespaceLimits {
     }
 
     pub(super) fn of(&mut self, namespaces: &Namespaces, run: &RunKey, command: &Command) -> Arc<Limits> {
-        if !matches!(command, Command::Start(_) | Command::CompleteWorkflowTask(_)) {
+        if matches!(command, Command::StartWorkflowTask(_) | Command::StartActivityTask(_)) {
+            // They write no attribute and close nothing.
             return Arc::clone(&self.common);
         }
         let id = run.workflow.namespace_id.as_str();
@@ -36,7 +37,11 @@ impl NamespaceLimits {
             return Arc::clone(limits);
         }
         let custom = base::custom_attributes(&namespace.config.custom_search_attribute_aliases);
-        let limits = Arc::new(Limits { search_attributes: Some(Arc::new(custom)), ..(*self.common).clone() });
+        let limits = Arc::new(Limits {
+            search_attributes: Some(Arc::new(custom)),
+            retention: Some(namespace.retention),
+            ..(*self.common).clone()
+        });
         if self.known.len() >= NAMESPACES_MAX {
             self.known.clear();
         }

@@ -13,7 +13,9 @@ use api::internal::{PartitionKey, TaskKind};
 use execution::workflow::Command;
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::WorkflowType;
-use temporalio_protos::temporal::api::enums::v1::{QueryRejectCondition, TaskQueueKind, WorkflowExecutionStatus};
+use temporalio_protos::temporal::api::enums::v1::{
+    QueryRejectCondition, QueryResultType, TaskQueueKind, WorkflowExecutionStatus,
+};
 use temporalio_protos::temporal::api::query::v1::{QueryRejected, WorkflowQuery, WorkflowQueryResult};
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1::{
@@ -140,12 +142,12 @@ impl Leader {
     }
 
     /// The worker's answers, given when its completion is committed: they show what it did.
-    /// What it left out waits for the next task.
+    /// What it left out, or answered without an answer, waits for the next task.
     pub(super) fn answer_queries(&mut self, run: &RunKey, mut results: HashMap<String, WorkflowQueryResult>) {
         let Some(waiting) = self.queries.remove(run) else { return };
         let mut left = Vec::new();
         for query in waiting {
-            match results.remove(&query.id) {
+            match results.remove(&query.id).filter(says_something) {
                 Some(result) => {
                     let outcome = QueryOutcome::Answered(Box::new(result));
                     self.building.after.queries.push((query.result, outcome));
@@ -156,6 +158,15 @@ impl Leader {
         if !left.is_empty() {
             self.queries.insert(run.clone(), left);
         }
+    }
+}
+
+/// Either an answer or a reason why there is none.
+fn says_something(result: &WorkflowQueryResult) -> bool {
+    match result.result_type() {
+        QueryResultType::Answered => result.answer.is_some() && result.error_message.is_empty(),
+        QueryResultType::Failed => result.answer.is_none() && !result.error_message.is_empty(),
+        QueryResultType::Unspecified => false,
     }
 }
 

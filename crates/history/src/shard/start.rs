@@ -1,6 +1,8 @@
 //! Starting a run, or joining, replacing or refusing one that has the id already.
 
-use execution::policy::start_policy::{CurrentRun, StartDecision, decide_signal_with_start, decide_start, superseded};
+use execution::policy::start_policy::{
+    CurrentRun, Signal, StartDecision, decide_signal_with_start, decide_start, superseded,
+};
 use execution::workflow::{Command, Parent, Reply, Start, StartWorkflowTask, Task};
 use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
 use temporalio_protos::temporal::api::enums::v1::{EventType, WorkflowExecutionStatus};
@@ -65,8 +67,13 @@ impl Leader {
         request: SignalWithStartWorkflowExecutionRequest,
     ) -> Result<Answer, Fault> {
         let workflow = caller.workflow(&request.workflow_id);
-        let current = self.current_run(&workflow)?;
+        let mut current = self.current_run(&workflow)?;
         let request_id = request.request_id.clone();
+        if let Some(current) = &mut current
+            && self.state(&workflow.run(&current.run_id)).has_seen(&request_id)
+        {
+            current.signal = Signal::Seen;
+        }
         let (run_id, started) = match decide_signal_with_start(current.as_ref(), &request).map_err(rejected)? {
             StartDecision::ReturnExisting { run_id, started } => (run_id, started),
             StartDecision::UseExisting { run_id, .. } => {
@@ -249,6 +256,7 @@ impl Leader {
             start_request_id: state.start_request_id().to_owned(),
             attached_request_ids: state.attached_request_ids().map(ToOwned::to_owned).collect(),
             status: state.status(),
+            signal: Signal::New,
         }))
     }
 

@@ -7,7 +7,9 @@ use api::internal::{
 };
 use base::Timestamp;
 use bytes::Bytes;
-use execution::workflow::{Command, CompleteWorkflowTask, FailWorkflowTask, Reply, WorkflowTaskStarted};
+use execution::workflow::{
+    Command, CompleteWorkflowTask, FailWorkflowTask, Reply, Task, WorkflowTaskRef, WorkflowTaskStarted,
+};
 use prost::Message;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedResponse,
@@ -92,7 +94,9 @@ impl Leader {
         Ok(Answer::message(&RespondWorkflowTaskFailedResponse::default()))
     }
 
-    /// No worker listens on the sticky queue: the task goes to the normal one.
+    /// No worker listens on the sticky queue: the task goes to the normal one. Nothing is
+    /// written; the run stays sticky until a worker takes the task there or its time on a
+    /// sticky queue is over.
     pub(super) fn sticky_queue_unavailable(&mut self, request: StickyQueueUnavailable) -> Result<Answer, Fault> {
         let task = request.task.unwrap_or_default();
         let run = run_of(&task);
@@ -100,14 +104,18 @@ impl Leader {
         if !self.load(&run)? {
             return Ok(Answer::task_gone());
         }
-        let is_same = self.state(&run).tasks().iter().any(|pending| {
-            matches!(pending, execution::workflow::Task::Workflow(pending)
-                if pending.stamp == task.stamp && pending.scheduled_event_id == task.scheduled_event_id)
+        let pending = self.state(&run).tasks().into_iter().find_map(|pending| match pending {
+            Task::Workflow(pending) => Some(pending),
+            _ => None,
         });
-        if !is_same {
-            return Ok(Answer::task_gone());
+        let is_same = |pending: &WorkflowTaskRef| {
+            pending.stamp == task.stamp && pending.scheduled_event_id == task.scheduled_event_id
+        };
+        let Some(mut pending) = pending.filter(is_same) else { return Ok(Answer::task_gone()) };
+        if let Some(normal_queue) = pending.normal_queue.take() {
+            pending.task_queue = normal_queue;
+            self.dispatch.push(&run, &Task::Workflow(pending), self.context.config.dispatch_tasks_max);
         }
-        self.command(&run, Command::ClearSticky)?;
         Ok(Answer::Response(api::internal::HistoryResponse::default()))
     }
 

@@ -63,6 +63,28 @@ fn an_old_run_goes_without_its_successor() {
 }
 
 #[test]
+fn a_run_is_kept_as_long_as_the_namespace_says_when_it_closes() {
+    let mut world = World::new();
+    world.retention = RETENTION;
+    world.live(async |life| {
+        let client = &life.client;
+        client.start("early").await;
+        client.start("late").await;
+        client.terminate("early").await.unwrap();
+        life.change_namespace(|namespace| namespace.retention = 10 * RETENTION).await;
+        client.terminate("late").await.unwrap();
+        tokio::time::sleep(RETENTION + MARGIN).await;
+        client.describe("early").await.unwrap_err();
+        client.describe("late").await.unwrap();
+    });
+    world.live(async |life| {
+        life.client.describe("late").await.unwrap();
+        tokio::time::sleep(9 * RETENTION + MARGIN).await;
+        life.client.describe("late").await.unwrap_err();
+    });
+}
+
+#[test]
 fn a_deleted_namespace_leaves_nothing() {
     let world = World::new();
     world.live(async |life| {

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use base::{Clock, Entropy, NodeId, SeededEntropy, TcpNet, Timestamp};
-use cluster::{Member, NamespaceChange, Node};
+use cluster::{Member, Namespace, NamespaceChange, Node};
 use consensus::Role;
 use history::{Config, Handle, Service};
 use storage::{Kv, MemoryDisk, MemoryKv, Wal, WalConfig};
@@ -133,11 +133,18 @@ impl World {
 impl Life {
     /// As an operator does it.
     pub(crate) async fn delete_namespace(&self) {
+        let delete = |namespace: &mut Namespace| {
+            namespace.state = NamespaceState::Deleted;
+            namespace.name.push_str("-deleted");
+        };
+        self.change_namespace(delete).await;
+    }
+
+    pub(crate) async fn change_namespace(&self, change: impl FnOnce(&mut Namespace)) {
         let namespaces = self.node.namespaces();
         let mut namespace = (*namespaces.by_name("default").unwrap()).clone();
         let version = namespace.version;
-        namespace.state = NamespaceState::Deleted;
-        namespace.name.push_str("-deleted");
+        change(&mut namespace);
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         namespaces.change(NamespaceChange::Update { namespace, version }, deadline).await.unwrap();
     }

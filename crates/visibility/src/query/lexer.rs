@@ -39,7 +39,8 @@ pub(super) struct Placed {
 }
 
 /// Longer ones first.
-const SIGNS: [&str; 16] = ["<=>", "!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", ",", "-", "+", ".", ";", "*"];
+const SIGNS: [&str; 18] =
+    ["<=>", "!=", "<>", "<=", ">=", "=", "<", ">", "(", ")", ",", "-", "+", ".", ";", "*", "/", "%"];
 
 pub(super) fn tokens(text: &str) -> Result<Vec<Placed>, Malformed> {
     let mut tokens = Vec::new();

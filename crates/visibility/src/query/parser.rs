@@ -1,7 +1,7 @@
 //! Tokens -> a tree, by the grammar of SQL conditions. Names and types are not looked at.
 //!
 //! ```text
-//!  query := [or] [GROUP BY column, ..] [ORDER BY column [ASC|DESC], ..] [LIMIT n]
+//!  query := [or] [GROUP BY column, ..] [ORDER BY column [ASC|DESC], ..] [LIMIT n] [;]
 //!  or    := and (OR and)*          and := not (AND not)*         not := NOT not | condition
 //!  condition := ( or ) | operand [ comparison operand | [NOT] IN (operand, ..) | [NOT] STARTS_WITH operand
 //!             | [NOT] BETWEEN operand AND operand | IS [NOT] NULL ]
@@ -48,9 +48,31 @@ pub(super) enum Operand {
     Number(String),
     Bool(bool),
     Null,
-    Signed { sign: &'static str, operand: Box<Self> },
+    Signed {
+        sign: &'static str,
+        operand: Box<Self>,
+    },
     List(Vec<Self>),
     Function(String),
+    /// Arithmetic; nothing takes it.
+    Binary,
+}
+
+impl Operand {
+    /// As clients know it from errors.
+    pub(super) fn shown_kind(&self) -> &'static str {
+        match self {
+            Self::Column(_) => "*sqlparser.ColName",
+            Self::Text(_) | Self::Number(_) => "*sqlparser.SQLVal",
+            Self::Signed { operand, .. } if matches!(**operand, Self::Number(_)) => "*sqlparser.SQLVal",
+            Self::Signed { .. } => "*sqlparser.UnaryExpr",
+            Self::Bool(_) => "sqlparser.BoolVal",
+            Self::Null => "*sqlparser.NullVal",
+            Self::List(_) => "sqlparser.ValTuple",
+            Self::Function(_) => "*sqlparser.FuncExpr",
+            Self::Binary => "*sqlparser.BinaryExpr",
+        }
+    }
 }
 
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -70,16 +92,17 @@ pub(super) fn parse(text: &str) -> Result<Parsed, Malformed> {
     }
     if parser.takes("group") {
         parser.expect("by")?;
-        parsed.group_by = parser.listed(Parser::operand)?;
+        parsed.group_by = parser.listed(Parser::value)?;
     }
     if parser.takes("order") {
         parser.expect("by")?;
         parsed.order_by = parser.listed(Parser::ordering)?;
     }
     if parser.takes("limit") {
-        parser.operand()?;
+        parser.value()?;
         parsed.has_limit = true;
     }
+    parser.takes_sign(";");
     match parser.peek() {
         Token::End => Ok(parsed),
         _ => Err(parser.malformed()),
@@ -132,7 +155,9 @@ impl Parser {
 
     fn malformed(&self) -> Malformed {
         let Placed { token, end } = &self.tokens[self.next];
-        Malformed { end: *end, near: token.shown().to_owned() }
+        let near = token.shown();
+        let is_keyword = matches!(token, Token::Word(word) if is_keyword(word));
+        Malformed { end: *end, near: if is_keyword { near.to_lowercase() } else { near.to_owned() } }
     }
 
     fn at_clause(&self) -> bool {
@@ -175,10 +200,10 @@ impl Parser {
     }
 
     fn condition(&mut self) -> Result<Tree, Malformed> {
-        let left = self.operand()?;
+        let left = self.value()?;
         for sign in ["=", "!=", "<=>", "<=", ">=", "<", ">"] {
             if self.takes_sign(sign) {
-                return Ok(Tree::Compare { left, operator: sign, right: self.operand()? });
+                return Ok(Tree::Compare { left, operator: sign, right: self.value()? });
             }
         }
         if self.takes("is") {
@@ -195,26 +220,36 @@ impl Parser {
         let named = |plain, not| if negated { not } else { plain };
         if self.takes("in") {
             self.expect_sign("(")?;
-            let list = Operand::List(self.listed(Self::operand)?);
+            let list = Operand::List(self.listed(Self::value)?);
             self.expect_sign(")")?;
             return Ok(Tree::Compare { left, operator: named("in", "not in"), right: list });
         }
         if self.takes("starts_with") {
             let operator = named("starts_with", "not starts_with");
-            return Ok(Tree::Compare { left, operator, right: self.operand()? });
+            return Ok(Tree::Compare { left, operator, right: self.value()? });
         }
         if self.takes("like") {
-            return Ok(Tree::Compare { left, operator: named("like", "not like"), right: self.operand()? });
+            return Ok(Tree::Compare { left, operator: named("like", "not like"), right: self.value()? });
         }
         if self.takes("between") {
-            let from = self.operand()?;
+            let from = self.value()?;
             self.expect("and")?;
-            return Ok(Tree::Between { left, negated, from, to: self.operand()? });
+            return Ok(Tree::Between { left, negated, from, to: self.value()? });
         }
         if negated {
             return Err(self.malformed());
         }
         Ok(Tree::Alone(left))
+    }
+
+    /// An operand, or arithmetic with several.
+    fn value(&mut self) -> Result<Operand, Malformed> {
+        let mut value = self.operand()?;
+        while ["+", "-", "*", "/", "%"].into_iter().any(|sign| self.takes_sign(sign)) {
+            self.operand()?;
+            value = Operand::Binary;
+        }
+        Ok(value)
     }
 
     fn operand(&mut self) -> Result<Operand, Malformed> {
@@ -243,7 +278,7 @@ impl Parser {
         match operand {
             Operand::Column(name) if self.takes_sign("(") => {
                 if !self.takes_sign(")") {
-                    self.listed(Self::operand)?;
+                    self.listed(Self::value)?;
                     self.expect_sign(")")?;
                 }
                 Ok(Operand::Function(name))
@@ -253,7 +288,7 @@ impl Parser {
     }
 
     fn ordering(&mut self) -> Result<(Operand, bool), Malformed> {
-        let column = self.operand()?;
+        let column = self.value()?;
         let descends = self.takes("desc");
         if !descends {
             self.takes("asc");

@@ -27,6 +27,7 @@ pub(super) fn single(operand: &Operand, column: &Column) -> Result<Value, QueryE
         Operand::Column(name) => Err(QueryError::unsupported(format_args!(
             "column name on the right side of comparison expression (did you forget to quote {name:?}?)"
         ))),
+        Operand::Binary => Err(QueryError::invalid(format_args!("unexpected value type {}", operand.shown_kind()))),
         Operand::Function(_) => Err(QueryError::unsupported("nested func")),
         Operand::List(_) => Err(QueryError::invalid("a list where one value is expected")),
         Operand::Null => Err(QueryError::invalid("unexpected value type null: use IS NULL or IS NOT NULL")),

@@ -21,7 +21,13 @@ fn current(status: Status) -> CurrentRun {
         start_request_id: "creator".into(),
         attached_request_ids: vec!["joiner".into()],
         status,
+        signal: Signal::New,
     }
+}
+
+/// As [`current`], once the signal of the request was seen.
+fn signaled(status: Status) -> CurrentRun {
+    CurrentRun { signal: Signal::Seen, ..current(status) }
 }
 
 fn start(request_id: &str, reuse: Reuse, conflict: Conflict) -> StartWorkflowExecutionRequest {
@@ -215,16 +221,21 @@ fn signal_with_start_under_every_policy() {
 fn a_retried_signal_with_start_neither_starts_twice_nor_terminates_its_own_run() {
     let again = StartDecision::ReturnExisting { run_id: "run".into(), started: false };
     let request = signal_with_start("creator", Reuse::Unspecified, Conflict::TerminateExisting);
-    assert_eq!(decide_signal_with_start(Some(&current(Status::Running)), &request), Ok(again.clone()));
+    assert_eq!(decide_signal_with_start(Some(&signaled(Status::Running)), &request), Ok(again.clone()));
     for status in CLOSED {
         for reuse in REUSE {
             let request = signal_with_start("creator", reuse, Conflict::Unspecified);
-            assert_eq!(decide_signal_with_start(Some(&current(status)), &request), Ok(again.clone()));
+            assert_eq!(decide_signal_with_start(Some(&signaled(status)), &request), Ok(again.clone()));
         }
     }
     // While it runs, the signal's own request id takes care of it.
     let request = signal_with_start("creator", Reuse::Unspecified, Conflict::Unspecified);
-    assert_eq!(decide_signal_with_start(Some(&current(Status::Running)), &request), Ok(use_existing()));
+    assert_eq!(decide_signal_with_start(Some(&signaled(Status::Running)), &request), Ok(use_existing()));
+    // Another request may have had the same id: its signal is new.
+    for status in CLOSED {
+        let decision = decide_signal_with_start(Some(&current(status)), &request);
+        assert_eq!(decision, Ok(StartDecision::CreateNew));
+    }
 }
 
 #[test]

@@ -9,7 +9,7 @@ use temporalio_protos::temporal::api::history::v1::StartChildWorkflowExecutionIn
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 
-use crate::policy::{cron, duration, retry, timeouts};
+use crate::policy::{cron, duration, retry, timeouts, versioning_override};
 use crate::workflow::commands::{Fail, Turn};
 use crate::workflow::{external, upsert};
 
@@ -24,7 +24,11 @@ pub(crate) fn start(turn: &mut Turn<'_, '_>, mut command: Command) -> Result<(),
     external::check_namespace(turn, &command.namespace).map_err(|message| Fail::task(CAUSE, message))?;
     normalize(turn, &mut command).map_err(|message| Fail::task(CAUSE, message))?;
     if let Some(attributes) = &mut command.search_attributes {
-        upsert::check(attributes, turn.step).map_err(|message| Fail::task(Cause::BadSearchAttributes, message))?;
+        let kind = command.workflow_type.as_ref().map_or("", |kind| &kind.name);
+        let of = format!("WorkflowId={} WorkflowType={kind} Namespace={}", command.workflow_id, command.namespace);
+        upsert::check(attributes, turn.step).map_err(|problem| {
+            Fail::task(Cause::BadSearchAttributes, problem.on("StartChildWorkflowCommand", &of)) //
+        })?;
     }
     let queue = command.task_queue.as_ref().map_or("", |queue| &queue.name);
     if command.inherit_build_id && queue != turn.step.state.normal_queue() {
@@ -108,6 +112,10 @@ fn normalize(turn: &Turn<'_, '_>, command: &mut Command) -> Result<(), String> {
     }
     cron::validate(&command.cron_schedule, turn.step.now)
         .map_err(|error| format!("invalid CronSchedule on {NAME}: {error}. {whose}"))?;
+    if let Some(asked) = &mut command.versioning_override {
+        let queue = command.task_queue.as_ref().map_or("", |queue| &queue.name);
+        *asked = versioning_override::checked(asked, queue).map_err(|problem| problem.to_string())?;
+    }
     if let Some(problem) = timeouts::priority_problem(command.priority.as_ref()) {
         return Err(problem.to_owned());
     }
