@@ -6,6 +6,7 @@ SDK's own replayer with the same workflow classes.
 """
 
 import asyncio
+import sys
 import time
 import uuid
 from collections import Counter
@@ -14,6 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
+from google.protobuf import text_format
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
@@ -30,6 +32,10 @@ LOCAL_TIMEOUT = timedelta(minutes=10)
 
 REGISTRY: dict[str, Callable[["Env"], Awaitable[None]]] = {}
 THREADS = ThreadPoolExecutor(32)
+# What is told of a run whose scenario failed.
+TELL_SECONDS = 10
+TOLD_EVENTS = 60
+TOLD_CHARS = 600
 
 
 def scenario(function: Callable[["Env"], Awaitable[None]]) -> Callable[["Env"], Awaitable[None]]:
@@ -147,6 +153,20 @@ class Env:
             return history if kinds(history).count(name) >= count else None
 
         return await eventually(there)
+
+    async def tell(self) -> None:
+        """Prints the histories of the runs of a scenario that failed, as far as they can be had."""
+        for handle in self.handles:
+            try:
+                history = await asyncio.wait_for(self.history(handle), TELL_SECONDS)
+            except (RPCError, TimeoutError) as error:
+                print(f"{self.name}: no history of {handle.id}: {error}", file=sys.stderr, flush=True)
+                continue
+            lines = [f"{self.name}: {handle.id}, run {history.run_id}"]
+            for event in history.events[-TOLD_EVENTS:]:
+                told = text_format.MessageToString(attributes(event), as_one_line=True)[:TOLD_CHARS]
+                lines.append(f"  {event.event_time.ToJsonString()} {event.event_id} {kind(event)} {told}")
+            print("\n".join(lines), file=sys.stderr, flush=True)
 
     async def check(self) -> int:
         """Checks and replays every run. Returns how many there were."""

@@ -19,6 +19,7 @@ import uuid
 from collections import Counter
 from datetime import timedelta
 
+from google.protobuf import text_format
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 from temporalio.client import (
@@ -46,6 +47,9 @@ BUILT = ["children", "external", "updates", "reset"]
 WORKERS = 3
 RUN_TIMEOUT = timedelta(seconds=90)
 PATIENCE_SECONDS = 120
+# What is told of the history of a seed that failed.
+TOLD_EVENTS = 60
+TOLD_CHARS = 600
 # Events that the programs of the everyday run must show; else they prove too little.
 SHOWN = [
     "ACTIVITY_TASK_FAILED", "ACTIVITY_TASK_TIMED_OUT", "ACTIVITY_TASK_CANCELED", "ACTIVITY_TASK_CANCEL_REQUESTED",
@@ -311,7 +315,10 @@ async def run(address: str, first: int, seeds: int, features: set[str], rough: b
     for seed, error in failures.items():
         with contextlib.suppress(RPCError):
             history = await client.get_workflow_handle(f"random-{seed}").fetch_history()
-            print(f"the last run of seed {seed}: {[laws.kind(event) for event in history.events]}", file=sys.stderr)
+            print(f"the last run of seed {seed}:", file=sys.stderr)
+            for event in history.events[-TOLD_EVENTS:]:
+                told = text_format.MessageToString(laws.attributes(event), as_one_line=True)[:TOLD_CHARS]
+                print(f"  {event.event_time.ToJsonString()} {event.event_id} {laws.kind(event)} {told}", file=sys.stderr)
         print(f"seed {seed} failed; again with --first {seed} --seeds 1. Its program:", file=sys.stderr)
         print(json.dumps(lives[seed - first].program), file=sys.stderr)
         traceback.print_exception(error, limit=3, file=sys.stderr)

@@ -33,8 +33,12 @@ async def run_one(name: str, clients: list[Client], index: int, calm: bool) -> t
     begun = time.monotonic()
 
     async def all_of_it() -> int:
-        await REGISTRY[name](env)
-        return await env.check()
+        try:
+            await REGISTRY[name](env)
+            return await env.check()
+        except BaseException:
+            await env.tell()
+            raise
 
     return await asyncio.wait_for(all_of_it(), PATIENCE_SECONDS[calm]), time.monotonic() - begun
 

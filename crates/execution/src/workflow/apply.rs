@@ -12,7 +12,7 @@ use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskSc
 use super::stored;
 use super::{
     Change, Note, Soft, State, activity, attach, callback, options, outgoing, pause, reset, reset_point, timer, update,
-    upsert,
+    upsert, workflow_task,
 };
 use crate::policy::duration;
 
@@ -209,17 +209,20 @@ fn apply_note(state: &mut State, note: &Note) {
         Note::DeleteRequested { time } => state.core.delete_time = *time,
         Note::ChildCopied { initiated_event_id } => outgoing::apply_copied(state, *initiated_event_id),
         Note::ErrandDone { errand } => outgoing::apply_done(state, *errand),
-        Note::SpeculativeWritten { deadline, started } => {
-            if let Some(task) = &mut state.core.workflow_task {
-                task.started_unwritten = *started;
-                if *deadline != 0 {
-                    task.schedule_to_start_deadline = *deadline;
-                }
-            }
-        }
+        Note::SpeculativeWritten { deadline, started } => speculative_written(state, *deadline, *started),
+        Note::StartKept(started) => workflow_task::keep_start(state, started),
         Note::UpdateForgotten { id } => {
             state.updates.remove_mut(id.as_str());
             update::forget(state, id);
+        }
+    }
+}
+
+fn speculative_written(state: &mut State, deadline: u64, started: bool) {
+    if let Some(task) = &mut state.core.workflow_task {
+        task.started_unwritten = started;
+        if deadline != 0 {
+            task.schedule_to_start_deadline = deadline;
         }
     }
 }
@@ -279,6 +282,7 @@ fn schedule_task(state: &mut State, task: stored::WorkflowTask) {
 fn end_task(state: &mut State) {
     state.core.workflow_task = None;
     state.core.close_attempted = false;
+    state.core.kept_start.clear();
     state.started = None;
 }
 
@@ -315,6 +319,7 @@ fn close(state: &mut State, event: &HistoryEvent, status: Status, new_execution_
     new_execution_run_id.clone_into(&mut state.core.new_execution_run_id);
     outgoing::apply_close(state, event);
     // A task that nobody took stays visible in the description of the closed run.
+    state.core.kept_start.clear();
     state.started = None;
     state.speculative = None;
     clear_sticky(state);

@@ -5,12 +5,18 @@
 //! state counts, so that a timer row written by a leader is right for the next one too; the
 //! single deadline of soft state is apart.
 
+use std::time::Duration;
+
 use base::Timestamp;
 use prost_types::Timestamp as Proto;
 
 use super::State;
 use super::state::{Activity, time};
 use crate::policy::duration;
+
+/// Workflow tasks that are shorter are started again after a change of leader; the start of
+/// one that is longer, most often for its local activities, is written.
+const KEEP_START_AFTER: Duration = Duration::from_millis(500);
 
 /// What is due. The order breaks ties of time: what a worker waits for comes before what
 /// ends the run.
@@ -24,6 +30,8 @@ pub(crate) enum Due {
     Activity(i64, ActivityDue),
     /// Nobody picked the workflow task up from the sticky queue.
     StickyTask,
+    /// The worker has held the workflow task for so long that its start is worth a write.
+    KeepStart,
     /// The worker that holds the workflow task is silent.
     WorkflowTask,
     /// Nobody picked the speculative workflow task up.
@@ -62,11 +70,15 @@ impl State {
     }
 
     fn soft_due(&self) -> Option<(Timestamp, Due)> {
-        let task = self.task()?;
         match &self.started {
+            Some(_) if self.is_start_kept() => None,
             Some(started) => {
-                let timeout = duration::value(task.start_to_close_timeout.as_ref());
-                Some((started.time + timeout, Due::WorkflowTask))
+                let timeout = self.task_deadline()?;
+                let keep = Some(started.time + KEEP_START_AFTER).filter(|_| self.speculative.is_none());
+                Some(match keep {
+                    Some(keep) if keep < timeout => (keep, Due::KeepStart),
+                    _ => (timeout, Due::WorkflowTask),
+                })
             }
             None => {
                 let deadline = time(self.speculative?.schedule_to_start_deadline)?;
@@ -75,13 +87,23 @@ impl State {
         }
     }
 
+    /// When the worker that holds the workflow task must have answered.
+    fn task_deadline(&self) -> Option<Timestamp> {
+        let timeout = duration::value(self.task()?.start_to_close_timeout.as_ref());
+        Some(self.started.as_ref()?.time + timeout)
+    }
+
     fn durable_due(&self) -> Option<(Timestamp, Due)> {
         let first_task = time(self.core.first_task_time).filter(|_| !self.is_paused());
         let first_task = first_task.map(|time| (time, Due::FirstTask));
-        let sticky = self.core.workflow_task.as_ref().and_then(|task| time(task.schedule_to_start_deadline));
-        let sticky = sticky.map(|time| (time, Due::StickyTask));
+        let task = if self.is_start_kept() {
+            self.task_deadline().map(|time| (time, Due::WorkflowTask))
+        } else {
+            let sticky = self.core.workflow_task.as_ref().and_then(|task| time(task.schedule_to_start_deadline));
+            sticky.map(|time| (time, Due::StickyTask))
+        };
         let run = self.run_expiration().map(|time| (time, Due::Run));
-        [first_task, sticky, run, self.deadlines.first().copied()].into_iter().flatten().min()
+        [first_task, task, run, self.deadlines.first().copied()].into_iter().flatten().min()
     }
 
     /// When the run times out: its own timeout counts from the first workflow task's time,

@@ -162,6 +162,8 @@ pub enum Note {
         /// Its `Started` is written with it, or will be when it ends.
         started: bool,
     },
+    /// A worker has held the workflow task for a while: from now on the next leader knows it, too.
+    StartKept(Arc<Started>),
     /// An update that history admitted was rejected.
     UpdateForgotten {
         id: String,

@@ -17,6 +17,7 @@ pub(crate) fn fire(step: &mut Step<'_>, fresh: &FreshIds) {
             Due::Timer(_) => fire_timers(step),
             Due::Activity(scheduled_event_id, due) => activity::due(step, scheduled_event_id, due),
             Due::StickyTask => workflow_task::sticky_time_out(step),
+            Due::KeepStart => workflow_task::keep(step),
             Due::WorkflowTask => workflow_task::time_out(step),
             Due::SpeculativeTask => workflow_task::speculative_time_out(step),
             Due::Run => close::time_out(step, fresh),

@@ -7,7 +7,7 @@ use prost::{DecodeError, Message};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
 use super::state::Activity;
-use super::{Change, Note, State, options, outgoing, stored};
+use super::{Change, Note, State, options, outgoing, stored, workflow_task};
 
 /// One stored row of a run's state.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -199,7 +199,10 @@ impl State {
         for (key, row) in rows {
             let bytes = row.as_ref();
             match key {
-                RowKey::Core => state.core = stored::Core::decode(bytes)?,
+                RowKey::Core => {
+                    state.core = stored::Core::decode(bytes)?;
+                    state.started = workflow_task::kept_start(&state.core)?;
+                }
                 RowKey::Start => state.run = Arc::new(stored::Run::decode(bytes)?),
                 RowKey::Memo => state.memo = stored::Memo::decode(bytes)?.value.map(Arc::new),
                 RowKey::SearchAttributes => {
@@ -329,6 +332,7 @@ fn rows_of_note(note: &Note) -> Vec<RowKey> {
         | Note::ResetTo { .. }
         | Note::ResetFinished
         | Note::DeleteRequested { .. }
+        | Note::StartKept(_)
         | Note::SpeculativeWritten { .. } => vec![RowKey::Core],
         Note::UpdateForgotten { id } => vec![RowKey::Update(id.clone())],
         Note::ChildCopied { initiated_event_id } => vec![RowKey::Child(*initiated_event_id)],

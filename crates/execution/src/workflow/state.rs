@@ -85,7 +85,7 @@ pub(crate) struct Activity {
     pub(crate) row: Arc<stored::Activity>,
 }
 
-/// The soft state of a workflow task that a worker holds.
+/// A workflow task that a worker holds. Soft state, unless it is kept.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Started {
     pub(crate) started_event_id: i64,
@@ -308,7 +308,9 @@ impl State {
     #[must_use]
     pub fn durable(&self) -> Self {
         let mut state = self.clone();
-        state.started = None;
+        if !self.is_start_kept() {
+            state.started = None;
+        }
         state.speculative = None;
         state.speculations = 0;
         let by_event = state.admitted.iter().filter(|update| update.admitted_event_id != 0);
@@ -320,7 +322,14 @@ impl State {
     /// Whether there is something that only this leader knows.
     #[must_use]
     pub fn is_soft(&self) -> bool {
-        self.is_running() && (self.started.is_some() || self.speculative.is_some() || !self.admitted.is_empty())
+        let is_held = self.started.is_some() && !self.is_start_kept();
+        self.is_running() && (is_held || self.speculative.is_some() || !self.admitted.is_empty())
+    }
+
+    /// Whether the start of the workflow task is written: the next leader knows who holds it.
+    #[must_use]
+    pub fn is_start_kept(&self) -> bool {
+        !self.core.kept_start.is_empty()
     }
 
     pub(crate) fn workflow_task_ref(&self) -> Option<WorkflowTaskRef> {

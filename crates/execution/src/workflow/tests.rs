@@ -51,9 +51,7 @@ impl Driver {
             };
         }
         let stored: Vec<_> = self.rows.clone().into_iter().collect();
-        let mut durable = self.state.clone();
-        durable.started = None;
-        assert_eq!(State::decode(&stored).unwrap(), durable);
+        assert_eq!(State::decode(&stored).unwrap(), self.state.durable());
         self.tasks.extend(decision.tasks);
         self.now = self.now + Duration::from_millis(10);
         decision.reply

@@ -8,7 +8,7 @@
 //!                        └──sticky queue gives up────┘
 //! ```
 //!
-//! The start is soft: `Started` is written together with what ends the task, with the id that
+//! The start is soft, or at most a note: `Started` is written together with what ends the task, with the id that
 //! was next when the task started; so nothing else may be written in between and whatever
 //! happens meanwhile is buffered. After a first failure the task is *transient*: history
 //! shows neither the later attempts nor their failures, and `Scheduled` and `Started` of the
@@ -19,7 +19,10 @@
 mod held;
 pub(crate) mod speculative;
 
-pub(crate) use held::{Author, Resend, check_token, ids, start, start_inline, suggest_continue_as_new, write_start};
+pub(crate) use held::{
+    Author, Resend, check_token, ids, keep, keep_start, kept_start, start, start_inline, suggest_continue_as_new,
+    write_start,
+};
 pub(crate) use speculative::time_out as speculative_time_out;
 
 use std::time::Duration;

@@ -1,6 +1,5 @@
 //! Workflow tasks: handed out, completed, failed.
 
-use api::Error;
 use api::internal::{
     HistoryPageToken, RespondWorkflowTaskCompleted, RespondWorkflowTaskFailed, StartWorkflowTask,
     StickyQueueUnavailable, TaskKind, TaskRef, WorkflowTaskToken,
@@ -154,15 +153,16 @@ impl Leader {
     }
 
     /// The run and the token as the core knows it. A task that another leader handed out is
-    /// lost: its start was never written.
+    /// lost, unless it took so long that its start was written.
     fn held_task(
         &mut self,
         token: &WorkflowTaskToken,
-    ) -> Result<(RunKey, execution::workflow::WorkflowTaskToken), Error> {
-        if token.term != self.term.0 {
-            return Err(error::workflow_task_not_found());
-        }
+    ) -> Result<(RunKey, execution::workflow::WorkflowTaskToken), Fault> {
         let run = WorkflowKey::new(&token.namespace_id, &token.workflow_id).run(&token.run_id);
+        let is_lost = token.term != self.term.0 && !(self.load(&run)? && self.state(&run).is_start_kept());
+        if is_lost {
+            return Err(error::workflow_task_not_found().into());
+        }
         let token = execution::workflow::WorkflowTaskToken {
             scheduled_event_id: token.scheduled_event_id,
             started_event_id: token.started_event_id,

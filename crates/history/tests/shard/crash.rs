@@ -50,6 +50,42 @@ fn a_task_of_the_life_before_cannot_be_completed() {
 }
 
 #[test]
+fn a_task_that_takes_long_is_completed_in_the_next_life() {
+    let world = World::new();
+    let task = world.live(async |life| {
+        life.client.start("w").await;
+        let task = life.client.poll_workflow(QUEUE).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        life.client.signal("w", "meanwhile").await.unwrap();
+        task
+    });
+    world.live(async |life| {
+        life.client.complete(&task, vec![start_timer("t", Duration::from_secs(1))]).await.unwrap();
+        let events = life.client.history("w").await;
+        let expected = [E::WorkflowTaskCompleted, E::TimerStarted, E::WorkflowExecutionSignaled];
+        assert_eq!(events[3..6], expected);
+    });
+}
+
+#[test]
+fn a_task_that_took_long_times_out_in_the_next_life() {
+    let world = World::new();
+    let task = world.live(async |life| {
+        life.client.start("w").await;
+        let task = life.client.poll_workflow(QUEUE).await;
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        task
+    });
+    world.live(async |life| {
+        let again = life.client.poll_workflow(QUEUE).await;
+        assert_eq!(again.attempt, 2);
+        let refused = life.client.complete(&task, vec![complete_workflow()]).await.unwrap_err();
+        assert_eq!(refused, api::Error::NotFound("Workflow task not found.".into()));
+        life.client.complete(&again, vec![complete_workflow()]).await.unwrap();
+    });
+}
+
+#[test]
 fn timers_fire_after_a_restart_and_not_early() {
     let world = World::new();
     let after = Duration::from_secs(100);

@@ -1,11 +1,14 @@
-//! The workflow task while a worker has it: soft state of the leader.
+//! The workflow task while a worker has it: soft state of the leader, unless it takes long.
 //!
 //! Nothing is written when a worker takes the task. What will be written, and what the
-//! worker and a reader of the history are shown until then, is made up here.
+//! worker and a reader of the history are shown until then, is made up here. A worker that
+//! holds the task for long, because local activities run in it, has more to lose by a change
+//! of leader than the time to compute commands again: then the start is kept in a note.
 
 use std::sync::Arc;
 
 use base::Timestamp;
+use prost::{DecodeError, Message};
 use temporalio_protos::temporal::api::common::v1::{WorkerVersionCapabilities, WorkerVersionStamp, WorkflowType};
 use temporalio_protos::temporal::api::deployment::v1::WorkerDeploymentOptions;
 use temporalio_protos::temporal::api::enums::v1::{SuggestContinueAsNewReason, TaskQueueKind, WorkerVersioningMode};
@@ -19,7 +22,7 @@ use super::super::decision::WorkflowTaskStarted;
 use super::super::draft::draft;
 use super::super::state::{Started, normal_queue, time};
 use super::super::step::Step;
-use super::super::{Note, Reply, Soft, State, update};
+use super::super::{Note, Reply, Soft, State, stored, update};
 use super::{is_transient, scheduled};
 use crate::Rejection;
 use crate::policy::duration;
@@ -135,6 +138,45 @@ impl State {
             transient_scheduled(self).into_iter().collect()
         }
     }
+}
+
+/// Writes down who holds the task.
+pub(crate) fn keep(step: &mut Step<'_>) {
+    if let Some(started) = step.state.started.clone() {
+        step.note(Note::StartKept(started));
+    }
+}
+
+/// What [`Note::StartKept`] does.
+pub(crate) fn keep_start(state: &mut State, started: &Arc<Started>) {
+    state.core.kept_start = stored::KeptStart {
+        started_event_id: started.started_event_id,
+        request_id: started.request_id.clone(),
+        identity: started.identity.clone(),
+        time: started.time.as_nanos(),
+        suggest_continue_as_new: started.suggest_continue_as_new.clone(),
+        history_size_bytes: started.history_size_bytes,
+        worker_version: started.worker_version.clone(),
+    }
+    .encode_to_vec();
+    state.started = Some(Arc::clone(started));
+}
+
+/// The inverse: who holds the task, if that is written.
+pub(crate) fn kept_start(core: &stored::Core) -> Result<Option<Arc<Started>>, DecodeError> {
+    if core.kept_start.is_empty() {
+        return Ok(None);
+    }
+    let kept = stored::KeptStart::decode(core.kept_start.as_slice())?;
+    Ok(Some(Arc::new(Started {
+        started_event_id: kept.started_event_id,
+        request_id: kept.request_id,
+        identity: kept.identity,
+        time: Timestamp::from_nanos(kept.time),
+        suggest_continue_as_new: kept.suggest_continue_as_new,
+        history_size_bytes: kept.history_size_bytes,
+        worker_version: kept.worker_version,
+    })))
 }
 
 fn begin(
