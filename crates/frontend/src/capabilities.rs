@@ -6,9 +6,10 @@ use temporalio_protos::temporal::api::workflowservice::v1::get_system_info_respo
 
 use crate::Limits;
 
-/// The Temporal version whose API is spoken. The CLI wants `>=1.0.0 <2.0.0`; the Web UI
-/// hides pages below 1.30 and, from 1.32 on, asks for worker counts, which are not built.
-pub const SERVER_VERSION: &str = "1.31.0";
+/// The Temporal version whose API is spoken, which is the one that answers are compared with.
+/// The CLI wants `>=1.0.0 <2.0.0`; the Web UI hides pages below 1.30 and, from 1.32 on, asks
+/// for worker counts.
+pub const SERVER_VERSION: &str = "1.32.1";
 
 /// Clients this server knows, and their versions that it accepts.
 pub(crate) const SUPPORTED_CLIENTS: [(&str, &str); 8] = [
@@ -36,7 +37,7 @@ pub(crate) fn system() -> get_system_info_response::Capabilities {
         eager_workflow_start: true,
         supports_schedules: false,
         build_id_based_versioning: false,
-        count_group_by_execution_status: false,
+        count_group_by_execution_status: true,
         nexus: false,
         server_scaled_deployments: false,
         server_scaled_provider_cloud_run: false,
@@ -55,6 +56,7 @@ pub(crate) fn namespace() -> namespace_info::Capabilities {
         worker_heartbeats: true,
         poller_autoscaling: true,
         workflow_pause: true,
+        reported_problems_search_attribute: true,
         ..namespace_info::Capabilities::default()
     }
 }

@@ -9,14 +9,15 @@ use std::fmt::Write as _;
 
 use api::METHODS;
 
-pub use fields::{FIELDS, Field, Treatment};
+pub use fields::{EVERYWHERE, FIELDS, Field, Treatment};
 
 /// How far an RPC is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum State {
-    /// Does all that the official server does.
+    /// Each field of the request acts as on the official server in its default configuration,
+    /// or is refused with an error that says so; the table of fields names the refused ones.
     Complete,
-    /// Works; the remark says what is missing.
+    /// Works, but what a field asks for is passed over in silence; the remark says what.
     Partial,
     /// Answers UNIMPLEMENTED with its name.
     Unimplemented,
@@ -27,10 +28,10 @@ pub type Row = (&'static str, State, &'static str);
 
 /// Everything that is built.
 pub const TABLE: &[Row] = &[
-    ("RegisterNamespace", State::Partial, "One cluster: no global namespaces, no archival."),
+    ("RegisterNamespace", State::Complete, "One cluster: no global namespaces, no archival."),
     ("DescribeNamespace", State::Complete, "By name or id. Capabilities are true only for what is built."),
     ("ListNamespaces", State::Complete, ""),
-    ("UpdateNamespace", State::Partial, "One cluster: no failover, no promotion, no archival."),
+    ("UpdateNamespace", State::Complete, "One cluster: no failover, no promotion, no archival."),
     (
         "StartWorkflowExecution",
         State::Complete,
@@ -41,58 +42,77 @@ pub const TABLE: &[Row] = &[
     ("SignalWorkflowExecution", State::Complete, ""),
     ("RequestCancelWorkflowExecution", State::Complete, ""),
     ("TerminateWorkflowExecution", State::Complete, ""),
-    ("ResetWorkflowExecution", State::Partial, "No Nexus operations."),
+    ("ResetWorkflowExecution", State::Complete, ""),
     (
         "UpdateWorkflowExecutionOptions",
-        State::Partial,
-        "Priority; a versioning override is refused, time skipping is off.",
+        State::Complete,
+        "Priority, and the override that follows the current version; nothing can be pinned, time skipping is off.",
     ),
     ("PauseWorkflowExecution", State::Complete, ""),
     ("UnpauseWorkflowExecution", State::Complete, ""),
     ("DeleteWorkflowExecution", State::Complete, ""),
-    (
-        "DescribeWorkflowExecution",
-        State::Partial,
-        "Nothing of Nexus operations. Callbacks are shown; they are not delivered.",
-    ),
-    ("GetWorkflowExecutionHistory", State::Partial, "No archived histories."),
+    ("DescribeWorkflowExecution", State::Complete, "Callbacks are shown; they are not delivered yet."),
+    ("GetWorkflowExecutionHistory", State::Complete, ""),
     ("GetWorkflowExecutionHistoryReverse", State::Complete, ""),
-    ("UpdateWorkflowExecution", State::Partial, "No completion callbacks."),
+    ("UpdateWorkflowExecution", State::Complete, ""),
     ("PollWorkflowExecutionUpdate", State::Complete, ""),
     (
         "ExecuteMultiOperation",
-        State::Partial,
-        "Start and update, as on the official server. As StartWorkflowExecution.",
+        State::Complete,
+        "A start and an update, as on the official server. As StartWorkflowExecution.",
     ),
     ("QueryWorkflow", State::Complete, ""),
     ("RespondQueryTaskCompleted", State::Complete, ""),
-    ("PollWorkflowTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),
+    (
+        "PollWorkflowTaskQueue",
+        State::Complete,
+        "Versioned workers are refused, as where worker deployments are switched off.",
+    ),
     (
         "RespondWorkflowTaskCompleted",
-        State::Partial,
-        "All commands; those of Nexus fail the workflow task, as where Nexus is off. Children, signals and cancel \
-         requests stay within the namespace, as is the default. No worker versioning.",
+        State::Complete,
+        "All commands; those of Nexus fail the workflow task, as where Nexus is off. Children, signals and cancel requests stay within the namespace, as is the default. Versioned workers are refused.",
     ),
     ("RespondWorkflowTaskFailed", State::Complete, ""),
-    ("PollActivityTaskQueue", State::Partial, "No worker versioning: versioned workers are refused."),
+    (
+        "PollActivityTaskQueue",
+        State::Complete,
+        "Versioned workers are refused, as where worker deployments are switched off.",
+    ),
     ("RespondActivityTaskCompleted", State::Complete, ""),
-    ("RespondActivityTaskCompletedById", State::Partial, "No standalone activities."),
+    ("RespondActivityTaskCompletedById", State::Complete, "Of activities of workflows; standalone ones are refused."),
     ("RespondActivityTaskFailed", State::Complete, ""),
-    ("RespondActivityTaskFailedById", State::Partial, "No standalone activities."),
+    ("RespondActivityTaskFailedById", State::Complete, "Of activities of workflows; standalone ones are refused."),
     ("RespondActivityTaskCanceled", State::Complete, ""),
-    ("RespondActivityTaskCanceledById", State::Partial, "No standalone activities."),
+    ("RespondActivityTaskCanceledById", State::Complete, "Of activities of workflows; standalone ones are refused."),
     ("RecordActivityTaskHeartbeat", State::Complete, ""),
-    ("RecordActivityTaskHeartbeatById", State::Partial, "No standalone activities."),
+    ("RecordActivityTaskHeartbeatById", State::Complete, "Of activities of workflows; standalone ones are refused."),
     ("PauseActivity", State::Complete, ""),
     ("UnpauseActivity", State::Complete, ""),
     ("ResetActivity", State::Complete, ""),
     ("UpdateActivityOptions", State::Complete, ""),
-    ("PauseActivityExecution", State::Partial, "Activities of workflows; no standalone activities."),
-    ("UnpauseActivityExecution", State::Partial, "Activities of workflows; no standalone activities."),
-    ("ResetActivityExecution", State::Partial, "Activities of workflows; no standalone activities."),
-    ("UpdateActivityExecutionOptions", State::Partial, "Activities of workflows; no standalone activities."),
+    (
+        "PauseActivityExecution",
+        State::Complete,
+        "Of activities of workflows; standalone ones are refused, as is the default.",
+    ),
+    (
+        "UnpauseActivityExecution",
+        State::Complete,
+        "Of activities of workflows; standalone ones are refused, as is the default.",
+    ),
+    (
+        "ResetActivityExecution",
+        State::Complete,
+        "Of activities of workflows; standalone ones are refused, as is the default.",
+    ),
+    (
+        "UpdateActivityExecutionOptions",
+        State::Complete,
+        "Of activities of workflows; standalone ones are refused, as is the default.",
+    ),
     ("ResetStickyTaskQueue", State::Complete, ""),
-    ("DescribeTaskQueue", State::Partial, "Workers without a version are the only ones there are; no Nexus tasks."),
+    ("DescribeTaskQueue", State::Complete, "Workers without a version are the only ones there are."),
     (
         "ListTaskQueuePartitions",
         State::Complete,
@@ -100,7 +120,7 @@ pub const TABLE: &[Row] = &[
     ),
     (
         "UpdateTaskQueueConfig",
-        State::Partial,
+        State::Complete,
         "Fairness is off, as it is by default: weights and the rate of fairness keys are stored and shown only.",
     ),
     ("ShutdownWorker", State::Complete, "Ends the worker's polls and gives up its sticky queue."),
@@ -136,6 +156,9 @@ pub fn row(name: &'static str) -> Row {
     TABLE.iter().find(|(listed, _, _)| *listed == name).copied().unwrap_or((name, State::Unimplemented, ""))
 }
 
+/// The official server that answers are compared with.
+const OFFICIAL: &str = "1.32.1";
+
 /// The text of `docs/compatibility.md`.
 #[must_use]
 pub fn document() -> String {
@@ -145,6 +168,13 @@ pub fn document() -> String {
          Every RPC of Temporal's public API and its state. Generated from the descriptors and from\n\
          `crates/frontend/src/compatibility.rs`; a test fails when it is stale.\n\n\
          {} RPCs: {} complete, {} partial, {} not built. What is not built answers `UNIMPLEMENTED` and names the RPC.\n\n\
+         *Complete* means: each field of the request acts as it does on the official server {OFFICIAL} in its default\n\
+         configuration, or is refused with an error that says what is off. The one exception are completion callbacks, which\n\
+         are kept and shown but not delivered yet. The fields that are refused, or kept and shown only, or that nothing\n\
+         depends on, are named [below](#fields); a test walks the descriptors and fails on a field that is neither there nor\n\
+         in `crates/frontend/testdata/acting_fields.txt`. Fields that act are set by scenarios that both\n\
+         servers must answer alike (`cargo xtask differential`); `unset_fields.txt` there names the few that are shown\n\
+         to act elsewhere. Where answers differ on purpose, `intended.txt` says why. *Partial* is what passes over a field.\n\n\
          `grpc.health.v1.Health` and server reflection (`v1`, `v1alpha`) are served too.\n",
         METHODS.len(),
         count(State::Complete),
@@ -167,10 +197,10 @@ pub fn document() -> String {
         writeln!(text, "| {name} | {state} | {remark} |").expect("writing to a string");
     }
     text.push_str(
-        "\n## Fields\n\nThe fields of requests that do less than the API says. All others of an RPC that is built act.\n\n\
+        "\n## Fields\n\nThe fields of requests that do less than the API says; `*` stands for every request that has the field. All others of an\nRPC that is built act.\n\n\
          | message | field | | why |\n|---|---|---|---|\n",
     );
-    for (message, field, treatment, why) in FIELDS {
+    for (message, field, treatment, why) in EVERYWHERE.iter().chain(FIELDS) {
         let treatment = match treatment {
             Treatment::Refused => "refused",
             Treatment::NoEffect => "no effect",
@@ -183,6 +213,10 @@ pub fn document() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
+    use prost_reflect::{DescriptorPool, MessageDescriptor};
+
     use super::*;
     use crate::handlers;
 
@@ -199,13 +233,91 @@ mod tests {
         assert!(written == document, "docs/compatibility.md is stale: run the tests with UPDATE_EXPECT=1");
     }
 
-    #[test]
-    fn the_fields_are_those_of_the_api() {
-        let pool = prost_reflect::DescriptorPool::decode(api::DESCRIPTORS).expect("the descriptors are sound");
-        for (message, field, ..) in FIELDS {
-            let mut named = pool.all_messages().filter(|known| known.name() == *message);
-            assert!(named.any(|known| known.get_field_by_name(field).is_some()), "{message} has no field {field}");
+    /// Values that are carried as they are: whoever gets them looks into them.
+    const CARRIED: &[&str] = &[
+        "Payload",
+        "Payloads",
+        "Memo",
+        "Header",
+        "SearchAttributes",
+        "Failure",
+        "Link",
+        "UserMetadata",
+        "EventGroupMarker",
+        "WorkerHeartbeat",
+        "WorkflowTaskCompletedMetadata",
+        "MeteringMetadata",
+    ];
+
+    /// Messages that mean nothing where their field is refused.
+    const REFUSED_WHOLE: &[&str] = &[
+        "TimeSkippingConfig",
+        "NexusHandler",
+        "PinnedOverride",
+        "OneTimeOverride",
+        "ScheduleNexusOperationCommandAttributes",
+        "RequestCancelNexusOperationCommandAttributes",
+    ];
+
+    fn pool() -> DescriptorPool {
+        DescriptorPool::decode(api::DESCRIPTORS).expect("the descriptors are sound")
+    }
+
+    /// Every field of the requests of what is built, in requests within requests too.
+    fn fields_of_requests() -> BTreeSet<(String, String)> {
+        let pool = pool();
+        let built = METHODS.iter().filter(|method| row(method.name).1 != State::Unimplemented);
+        let mut messages: Vec<MessageDescriptor> = built
+            .map(|method| {
+                let service = pool.get_service_by_name(method.service).expect("a service");
+                let found = service.methods().find(|known| known.name() == method.name);
+                found.expect("an RPC").input()
+            })
+            .collect();
+        let (mut seen, mut fields) = (BTreeSet::new(), BTreeSet::new());
+        while let Some(message) = messages.pop() {
+            let is_leaf = CARRIED.contains(&message.name()) || REFUSED_WHOLE.contains(&message.name());
+            if message.full_name().starts_with("google.") || is_leaf || !seen.insert(message.full_name().to_owned()) {
+                continue;
+            }
+            for field in message.fields() {
+                if !message.is_map_entry() {
+                    fields.insert((message.name().to_owned(), field.name().to_owned()));
+                }
+                messages.extend(field.kind().as_message().cloned());
+            }
         }
+        fields
+    }
+
+    fn acting_fields() -> BTreeSet<(String, String)> {
+        let lines = include_str!("../testdata/acting_fields.txt").lines().filter(|line| !line.starts_with('#'));
+        let parts = lines.filter(|line| !line.is_empty()).map(|line| line.split_once(": ").expect("MESSAGE: fields"));
+        parts.flat_map(|(message, names)| names.split(' ').map(|name| (message.to_owned(), name.to_owned()))).collect()
+    }
+
+    #[test]
+    fn every_field_of_a_request_is_classified() {
+        let (requests, acting) = (fields_of_requests(), acting_fields());
+        let listed = |message: &str, field: &str| FIELDS.iter().any(|row| (row.0, row.1) == (message, field));
+        let everywhere = |field: &str| EVERYWHERE.iter().any(|row| row.1 == field);
+        let mut problems = Vec::new();
+        for (message, field) in &requests {
+            let ways = [acting.contains(&(message.clone(), field.clone())), listed(message, field), everywhere(field)];
+            match ways.iter().filter(|way| **way).count() {
+                0 => problems.push(format!("{message}.{field} is not classified")),
+                1 => {}
+                _ => problems.push(format!("{message}.{field} is classified twice")),
+            }
+        }
+        let stale = acting.iter().filter(|field| !requests.contains(*field));
+        problems.extend(stale.map(|(message, field)| format!("{message}.{field} is no field of a request")));
+        let named = FIELDS.iter().map(|row| (row.0.to_owned(), row.1.to_owned()));
+        let stale = named.filter(|field| !requests.contains(field));
+        problems.extend(stale.map(|(message, field)| format!("{message}.{field} is no field of a request")));
+        let unknown = EVERYWHERE.iter().filter(|row| !requests.iter().any(|(_, field)| field == row.1));
+        problems.extend(unknown.map(|row| format!("no request has a field {}", row.1)));
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl State {
     /// a later attempt is none before it completes, nor is that of a speculative one.
     fn info_with_started(&self) -> WorkflowExecutionInfo {
         let mut info = self.info();
+        self.first_execution_run_id().clone_into(&mut info.first_run_id);
         if self.started.is_some() && self.speculative.is_none() && self.core.workflow_task_attempt == 1 {
             info.history_length += 1;
         }
@@ -82,7 +83,6 @@ impl State {
             most_recent_worker_version_stamp: self.core.most_recent_worker_version_stamp.clone(),
             execution_duration: closed.map(|closed| duration::proto(closed.since(self.execution_time()))),
             root_execution: Some(root),
-            first_run_id: self.first_execution_run_id().to_owned(),
             worker_deployment_name: self.core.worker_deployment_name.clone(),
             priority: self.priority().cloned(),
             versioning_info: self.versioning_info(),

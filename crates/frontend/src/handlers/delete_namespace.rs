@@ -15,8 +15,6 @@ const SYSTEM_NAMESPACE: &str = "temporal-system";
 const SUFFIX_LENGTH_MIN: usize = 5;
 
 pub(super) async fn delete_namespace(call: Call, (): (), mut request: DeleteNamespaceRequest) -> Result<Bytes, Error> {
-    validate::cap(&mut request.namespace_delete_delay)
-        .map_err(|cause| invalid(format!("An invalid NamespaceDeleteDelay is set on request. cause: {cause}")))?;
     let backend = call.backend();
     let found = match (request.namespace.as_str(), request.namespace_id.as_str()) {
         ("", "") => return Err(invalid("Namespace not set on request.")),
@@ -24,6 +22,8 @@ pub(super) async fn delete_namespace(call: Call, (): (), mut request: DeleteName
         (name, "") => backend.namespace_by_name(name).ok_or_else(|| no_such_namespace(&call, name)),
         _ => Err(invalid("Only one of namespace name or Id should be set on request.")),
     }?;
+    validate::cap(&mut request.namespace_delete_delay)
+        .map_err(|cause| invalid(format!("An invalid NamespaceDeleteDelay is set on request. cause: {cause}")))?;
     if found.name == SYSTEM_NAMESPACE {
         return Err(Error::FailedPrecondition("unable to delete system namespace".to_owned()));
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use temporalio_protos::temporal::api::enums::v1::NamespaceState;
 use temporalio_protos::temporal::api::namespace::v1::{
-    BadBinaries, BadBinaryInfo, NamespaceConfig, UpdateNamespaceInfo,
+    BadBinaries, BadBinaryInfo, NamespaceConfig, NamespaceFilter, UpdateNamespaceInfo,
 };
 use temporalio_protos::temporal::api::workflowservice::v1::*;
 
@@ -90,6 +90,13 @@ async fn deprecated_namespaces_take_no_new_workflows() {
     let describe = DescribeWorkflowExecutionRequest { namespace: "default".into(), ..Default::default() };
     let status = call(&service, "DescribeWorkflowExecution", &describe).await.expect_err("deleted");
     assert_eq!(status.message(), "Namespace has invalid state: Deleted. Must be Registered or Deprecated.");
+    for include_deleted in [false, true] {
+        let filter = Some(NamespaceFilter { include_deleted });
+        let list = ListNamespacesRequest { namespace_filter: filter, ..Default::default() };
+        let listed: ListNamespacesResponse = ask(&service, "ListNamespaces", &list).await;
+        let mut names = listed.namespaces.iter().filter_map(|namespace| namespace.namespace_info.as_ref());
+        assert_eq!(names.any(|info| info.name == "default"), include_deleted);
+    }
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ use crate::shard::{Answer, QueryDispatch, QueryOutcome, QueryQueue};
 /// its buffer, so this is only reached when tasks come and go very fast.
 const TRIES_MAX: usize = 100;
 
+const BLOB_TOO_LARGE: &str = "Blob data size exceeds limit.";
+
 impl Handle {
     pub(super) async fn query(
         &self,
@@ -44,13 +46,17 @@ impl Handle {
                 Answer::QueryBuffered(outcome) => {
                     // The term may end while the query waits; then it is asked anew elsewhere.
                     let outcome = within(deadline, outcome).await?.map_err(|_| Error::NotLeader { hint: None })?;
-                    if let QueryOutcome::Answered(result) = outcome {
-                        let WorkflowQueryResult { answer, error_message, failure, .. } = *result;
-                        return if error_message.is_empty() {
-                            answered(answer)
-                        } else {
-                            failed(error_message, failure)
-                        };
+                    match outcome {
+                        QueryOutcome::Answered(result) => {
+                            let WorkflowQueryResult { answer, error_message, failure, .. } = *result;
+                            return if error_message.is_empty() {
+                                answered(answer)
+                            } else {
+                                failed(error_message, failure)
+                            };
+                        }
+                        QueryOutcome::TooLarge => return Err(Error::InvalidArgument(BLOB_TOO_LARGE.to_owned())),
+                        QueryOutcome::Unblocked => {}
                     }
                 }
                 Answer::QueryNow(dispatch) => {

@@ -67,6 +67,8 @@ pub(crate) struct UpdateWait {
 
 pub(crate) enum QueryOutcome {
     Answered(Box<WorkflowQueryResult>),
+    /// The answer is larger than a blob may be.
+    TooLarge,
     /// No workflow task is in the way any more: ask again.
     Unblocked,
 }

@@ -149,7 +149,10 @@ impl Leader {
         for query in waiting {
             match results.remove(&query.id).filter(says_something) {
                 Some(result) => {
-                    let outcome = QueryOutcome::Answered(Box::new(result));
+                    let bytes = result.answer.as_ref().map_or(0, Message::encoded_len);
+                    let is_too_large = bytes > self.context.config.limits.blob_bytes_max;
+                    let outcome =
+                        if is_too_large { QueryOutcome::TooLarge } else { QueryOutcome::Answered(Box::new(result)) };
                     self.building.after.queries.push((query.result, outcome));
                 }
                 None => left.push(query),

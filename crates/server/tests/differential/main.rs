@@ -8,6 +8,7 @@
 //! its data in memory for so long), `--against ADDRESS` compares any running server instead
 //! of our own. Where we differ on purpose, `testdata/differential/intended.txt` says why.
 
+mod coverage;
 mod golden;
 mod play;
 mod print;
@@ -22,6 +23,7 @@ use std::time::Duration;
 
 use base::{Net as _, NodeId, TcpNet};
 use bytes::Bytes;
+use frontend::CallbackAddress;
 use futures_util::StreamExt as _;
 use prost::Message;
 use prost_reflect::DescriptorPool;
@@ -33,6 +35,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::coverage::Coverage;
 use crate::golden::Answers;
 use crate::play::Target;
 use crate::print::Ignored;
@@ -82,7 +85,8 @@ async fn our_answers_are_those_of_the_official_server() {
         Some(address) => address,
         None => ours(&stop).await,
     };
-    prepare(&target(&address).await.client).await;
+    let coverage = Arc::new(Coverage::default());
+    prepare(&target(&address, &coverage).await.client).await;
     let recorded = golden::read(&directory("official"));
     let name_of = |scenario: &Scenario| (scenario.area.clone(), scenario.name.clone());
     let mut problems = String::new();
@@ -93,7 +97,7 @@ async fn our_answers_are_those_of_the_official_server() {
         chosen.iter().filter(|scenario| recorded.contains_key(&name_of(scenario))).cloned().collect();
     let mut different = Answers::new();
     for round in 0..=AGAIN {
-        let target = Arc::new(target(&address).await);
+        let target = Arc::new(target(&address, &coverage).await);
         let in_flight = if round == 0 { IN_FLIGHT } else { IN_FLIGHT_AGAIN };
         different = play_all(&target, left.clone(), in_flight).await;
         different.retain(|name, ours| recorded[name] != *ours);
@@ -127,6 +131,8 @@ async fn our_answers_are_those_of_the_official_server() {
         for (area, name) in recorded.keys().filter(|name| !names.contains(name)) {
             problems.push_str(&format!("{area}/{name}: recorded, but there is no such scenario\n"));
         }
+        let acting = Path::new(env!("CARGO_MANIFEST_DIR")).join("../frontend/testdata/acting_fields.txt");
+        problems.push_str(&coverage.problems(&acting, &directory("unset_fields.txt")));
     }
     eprintln!("{} scenarios, {} different", chosen.len(), different.len());
     assert!(problems.is_empty(), "{problems}");
@@ -141,7 +147,10 @@ async fn ours(stop: &CancellationToken) -> String {
     let listener = TcpNet.listen("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     let seams = assembly::Seams::system(&Data::Memory).expect("seams");
-    let node = assembly::start(Options::single(NodeId(1)), seams).await.expect("a node");
+    let mut options = Options::single(NodeId(1));
+    // As the official server of the recordings is told.
+    options.frontend.callback_addresses = vec![CallbackAddress { pattern: "*".to_owned(), allow_insecure: true }];
+    let node = assembly::start(options, seams).await.expect("a node");
     node.ready().await;
     let stop = stop.clone();
     let mut tasks = tokio::task::JoinSet::new();
@@ -153,10 +162,11 @@ async fn ours(stop: &CancellationToken) -> String {
     address
 }
 
-async fn target(address: &str) -> Target {
+async fn target(address: &str, coverage: &Arc<Coverage>) -> Target {
     let pool = DescriptorPool::decode(api::DESCRIPTORS).expect("the descriptors");
     let nonce = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
-    Target { pool, client: Client::connect(address).await, ignored: Ignored(intended("field")), nonce }
+    let (client, coverage) = (Client::connect(address).await, Arc::clone(coverage));
+    Target { pool, client, ignored: Ignored(intended("field")), nonce, coverage }
 }
 
 /// What `intended.txt` lists of a kind (`field` or `scenario`), without the reasons.
@@ -184,7 +194,8 @@ async fn play_all(target: &Arc<Target>, scenarios: Vec<Scenario>, in_flight: usi
 }
 
 async fn record(address: &str, scenarios: Vec<Scenario>, names: &BTreeSet<(String, String)>) {
-    let target = Arc::new(target(address).await);
+    let coverage = Arc::new(Coverage::default());
+    let target = Arc::new(target(address, &coverage).await);
     if prepare(&target.client).await {
         tokio::time::sleep(REGISTRY_REFRESH).await;
     }
@@ -193,7 +204,7 @@ async fn record(address: &str, scenarios: Vec<Scenario>, names: &BTreeSet<(Strin
     let mut stable = Answers::new();
     let mut left = scenarios;
     for _ in 0..RECORDINGS {
-        let target = Arc::new(self::target(address).await);
+        let target = Arc::new(self::target(address, &coverage).await);
         for (name, text) in play_all(&target, left.clone(), RECORDED_IN_FLIGHT).await {
             let earlier = seen.entry(name.clone()).or_default();
             if earlier.contains(&text) {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tonic::Status;
 
+use crate::coverage::Coverage;
 use crate::print::{Ignored, Printer};
 use crate::raw::Client;
 use crate::script::{Action, Scenario, Step};
@@ -39,6 +41,7 @@ pub(crate) struct Target {
     pub(crate) ignored: Ignored,
     /// Sets the ids of this run apart from those of others on the same server.
     pub(crate) nonce: String,
+    pub(crate) coverage: Arc<Coverage>,
 }
 
 type Reply = Result<Bytes, Status>;
@@ -184,6 +187,7 @@ impl Play<'_> {
         for field in cleared.split_whitespace() {
             message.clear_field_by_name(field);
         }
+        self.target.coverage.sent(&message);
         Ok(message.encode_to_vec().into())
     }
 
