@@ -26,4 +26,5 @@ mod wire;
 
 pub use config::{Config, ConfigError};
 pub use service::{Handle, Service};
+pub use table::pending::workflow as pending_workflow;
 pub use table::visible::VisibleRows;

@@ -13,7 +13,9 @@ mod program;
 mod record;
 mod run;
 mod seeds;
+mod users;
 mod worker;
+mod workflow;
 
 use std::process::ExitCode;
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::rc::Rc;
 
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
+use temporalio_protos::temporal::api::update::v1::Outcome;
 
 /// One thing that was asked of the cluster. An operation without an acknowledgement is
 /// *unknown*: it may have happened or not.
@@ -20,6 +21,11 @@ pub(crate) enum Event {
     StartRefused {
         workflow_id: String,
         request_id: String,
+    },
+    /// A start that was content with the run that there was.
+    Joined {
+        workflow_id: String,
+        run_id: String,
     },
     SignalInvoked {
         workflow_id: String,
@@ -39,6 +45,23 @@ pub(crate) enum Event {
         activity_id: String,
         attempt: i32,
     },
+    /// Of an update that is completed or refused.
+    UpdateAcknowledged {
+        workflow_id: String,
+        update_id: String,
+        outcome: Box<Outcome>,
+    },
+    CancelAcknowledged {
+        workflow_id: String,
+    },
+    TerminateAcknowledged {
+        workflow_id: String,
+    },
+    ResetAcknowledged {
+        workflow_id: String,
+        base_run_id: String,
+        run_id: String,
+    },
     /// The cluster denies what it has acknowledged.
     Denied {
         workflow_id: String,
@@ -46,6 +69,7 @@ pub(crate) enum Event {
     },
     TaskAcknowledged {
         workflow_id: String,
+        run_id: String,
         started_event_id: i64,
     },
     /// A history as a worker or a reader saw it.
@@ -54,7 +78,8 @@ pub(crate) enum Event {
         run_id: String,
         events: Vec<HistoryEvent>,
     },
-    /// The history after everything was healed and closed.
+    /// The history of a run after everything was healed and closed; the last one of a
+    /// workflow is its current run's.
     Final {
         workflow_id: String,
         run_id: String,
@@ -67,7 +92,12 @@ impl Event {
         matches!(
             self,
             Self::StartAcknowledged { .. }
+                | Self::Joined { .. }
                 | Self::SignalAcknowledged { .. }
+                | Self::UpdateAcknowledged { .. }
+                | Self::CancelAcknowledged { .. }
+                | Self::TerminateAcknowledged { .. }
+                | Self::ResetAcknowledged { .. }
                 | Self::ActivityAcknowledged { .. }
                 | Self::TaskAcknowledged { .. }
         )

@@ -1,25 +1,22 @@
-//! A worker over the public API: workflow code as a function of the history, activities
-//! that fail as their program says.
+//! A worker over the public API: it knows the histories, asks the workflows' code what to
+//! answer, and does activities, which fail as their program says.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
-use temporalio_protos::temporal::api::command::v1::{
-    Command, CompleteWorkflowExecutionCommandAttributes, ScheduleActivityTaskCommandAttributes,
-    StartTimerCommandAttributes, command::Attributes,
-};
-use temporalio_protos::temporal::api::common::v1::{ActivityType, RetryPolicy, WorkflowExecution};
-use temporalio_protos::temporal::api::enums::v1::{CommandType, EventType, TaskQueueKind};
+use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_protos::temporal::api::enums::v1::{EventType, TaskQueueKind};
 use temporalio_protos::temporal::api::failure::v1::{ApplicationFailureInfo, Failure, failure::FailureInfo};
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::taskqueue::v1::{StickyExecutionAttributes, TaskQueue};
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use crate::client::{Client, pages};
-use crate::program::{ACTIVITY_START_TO_CLOSE, NAMESPACE, Program, TASK_QUEUE, programs};
+use crate::program::{NAMESPACE, Program, Script, TASK_QUEUE};
 use crate::record::{Event, Record};
+use crate::workflow::{self, proto};
 
 const POLL_TIMEOUT: Duration = Duration::from_secs(6);
 const CALL_TIMEOUT: Duration = Duration::from_secs(3);
@@ -30,24 +27,27 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// what is new, on a queue of its own.
 #[derive(Clone)]
 pub(crate) struct Worker {
-    programs: Rc<Vec<Program>>,
+    script: Rc<Script>,
     /// What is known of each run, up to the start of its last task here.
     histories: Rc<RefCell<BTreeMap<String, Vec<HistoryEvent>>>>,
     sticky_queue: TaskQueue,
     /// Some workers of the world cache nothing.
     is_sticky: bool,
+    /// Makes results that were never given before.
+    results: Rc<Cell<u64>>,
+    index: u64,
     record: Record,
 }
 
 impl Worker {
-    pub(crate) fn new(seed: u64, index: u64, record: Record) -> Self {
+    pub(crate) fn new(seed: u64, index: u64, script: Rc<Script>, record: Record) -> Self {
         let sticky_queue = TaskQueue {
             name: format!("sticky-{index}"),
             kind: TaskQueueKind::Sticky.into(),
             normal_name: TASK_QUEUE.to_owned(),
         };
-        let programs = Rc::new(programs(seed));
-        Self { programs, histories: Rc::default(), sticky_queue, is_sticky: !seed.is_multiple_of(4), record }
+        let is_sticky = !seed.is_multiple_of(4);
+        Self { script, histories: Rc::default(), sticky_queue, is_sticky, results: Rc::default(), index, record }
     }
 
     /// Polls for ever, either the common queue or the worker's own.
@@ -74,10 +74,22 @@ impl Worker {
     async fn workflow_task(&self, client: &mut Client, task: wf::PollWorkflowTaskQueueResponse) {
         let execution = task.workflow_execution.clone().unwrap_or_default();
         let WorkflowExecution { workflow_id, run_id } = execution.clone();
-        let Some(program) = self.programs.iter().find(|program| program.workflow_id == workflow_id) else { return };
         let (token, started_event_id) = (task.task_token.clone(), task.started_event_id);
+        let workflow_type = task.workflow_type.clone().unwrap_or_default().name;
+        let messages = task.messages.clone();
         // Without all of it nothing can be decided; the task will time out.
-        let Some(events) = self.history(client, execution, task).await else { return };
+        let Some(mut events) = self.history(client, execution, task).await else { return };
+        let mut fresh = || {
+            self.results.set(self.results.get() + 1);
+            format!("worker {} result {}", self.index, self.results.get())
+        };
+        let task = workflow::Task {
+            workflow_id: &workflow_id,
+            workflow_type: &workflow_type,
+            events: &events,
+            messages: &messages,
+        };
+        let Some(decided) = workflow::decide(&self.script, &task, &mut fresh) else { return };
         let sticky = StickyExecutionAttributes {
             worker_task_queue: Some(self.sticky_queue.clone()),
             schedule_to_start_timeout: Some(proto(STICKY_TIMEOUT)),
@@ -85,7 +97,8 @@ impl Worker {
         let answer = wf::RespondWorkflowTaskCompletedRequest {
             namespace: NAMESPACE.to_owned(),
             task_token: token,
-            commands: decide(program, &events),
+            commands: decided.commands,
+            messages: decided.messages,
             identity: "sim-worker".to_owned(),
             sticky_attributes: self.is_sticky.then_some(sticky),
             ..Default::default()
@@ -94,10 +107,13 @@ impl Worker {
             client.call("RespondWorkflowTaskCompleted", answer, CALL_TIMEOUT).await;
         // A task whose completion is lost may be given out again by another leader, with
         // another start: what is known of it holds only once it is answered.
-        if answered.is_ok() {
-            self.histories.borrow_mut().insert(run_id, events);
-            self.record.push(Event::TaskAcknowledged { workflow_id, started_event_id });
+        let Ok(answered) = answered else { return };
+        match answered.reset_history_event_id {
+            0 => self.record.push(Event::TaskAcknowledged { workflow_id, run_id: run_id.clone(), started_event_id }),
+            // Nothing was written of a task that only refused updates.
+            last => events.retain(|event| event.event_id <= last),
         }
+        self.histories.borrow_mut().insert(run_id, events);
     }
 
     /// The whole history up to the start of the task: what came with it, behind what is
@@ -154,66 +170,7 @@ fn certain(events: &[HistoryEvent]) -> &[HistoryEvent] {
     }
 }
 
-/// A function of the history alone.
-fn decide(program: &Program, events: &[HistoryEvent]) -> Vec<Command> {
-    let count = |kind: EventType| events.iter().filter(|event| event.event_type() == kind).count();
-    let scheduled = count(EventType::ActivityTaskScheduled);
-    let completed = count(EventType::ActivityTaskCompleted);
-    let timers = count(EventType::TimerStarted);
-    let fired = count(EventType::TimerFired);
-    if completed > timers {
-        return vec![timer(timers, program.timer)];
-    }
-    if fired == scheduled && scheduled < program.activities {
-        return vec![activity(scheduled)];
-    }
-    if fired == program.activities && count(EventType::WorkflowExecutionSignaled) >= program.signals {
-        let attributes = CompleteWorkflowExecutionCommandAttributes::default();
-        return vec![command(
-            CommandType::CompleteWorkflowExecution,
-            Attributes::CompleteWorkflowExecutionCommandAttributes(attributes),
-        )];
-    }
-    Vec::new()
-}
-
-fn activity(index: usize) -> Command {
-    let attributes = ScheduleActivityTaskCommandAttributes {
-        activity_id: format!("activity-{index}"),
-        activity_type: Some(ActivityType { name: "work".to_owned() }),
-        task_queue: Some(TaskQueue { name: TASK_QUEUE.to_owned(), ..Default::default() }),
-        start_to_close_timeout: Some(proto(ACTIVITY_START_TO_CLOSE)),
-        retry_policy: Some(RetryPolicy {
-            initial_interval: Some(proto(Duration::from_millis(200))),
-            backoff_coefficient: 1.0,
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    command(CommandType::ScheduleActivityTask, Attributes::ScheduleActivityTaskCommandAttributes(attributes))
-}
-
-fn timer(index: usize, duration: Duration) -> Command {
-    let attributes = StartTimerCommandAttributes {
-        timer_id: format!("timer-{index}"),
-        start_to_fire_timeout: Some(proto(duration)),
-    };
-    command(CommandType::StartTimer, Attributes::StartTimerCommandAttributes(attributes))
-}
-
-fn command(kind: CommandType, attributes: Attributes) -> Command {
-    Command { command_type: kind.into(), attributes: Some(attributes), ..Default::default() }
-}
-
-fn proto(duration: Duration) -> prost_types::Duration {
-    prost_types::Duration {
-        seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
-        nanos: i32::try_from(duration.subsec_nanos()).unwrap_or(0),
-    }
-}
-
-pub(crate) async fn activity_tasks(mut client: Client, seed: u64, record: Record) {
-    let programs = programs(seed);
+pub(crate) async fn activity_tasks(mut client: Client, script: Rc<Script>, record: Record) {
     loop {
         let request = wf::PollActivityTaskQueueRequest {
             namespace: NAMESPACE.to_owned(),
@@ -231,7 +188,7 @@ pub(crate) async fn activity_tasks(mut client: Client, seed: u64, record: Record
             continue;
         }
         let workflow_id = task.workflow_execution.clone().unwrap_or_default().workflow_id;
-        let Some(program) = programs.iter().find(|program| program.workflow_id == workflow_id) else { continue };
+        let Some(program) = script.programs.iter().find(|program| program.workflow_id == workflow_id) else { continue };
         work(&mut client, program, task, &record).await;
     }
 }

@@ -17,6 +17,12 @@ pub(crate) fn prefix(cell: Cell) -> Vec<u8> {
     header(cell, Table::Pending)
 }
 
+/// The workflow id of a row of this table: it has something left to do.
+#[must_use]
+pub fn workflow(key: &[u8]) -> Option<String> {
+    decode(key).map(|run| run.workflow.workflow_id.as_str().to_owned())
+}
+
 pub(crate) fn decode(key: &[u8]) -> Option<RunKey> {
     let (cell, mut rest) = split(key, Table::Pending)?;
     let run = take_run(cell, &mut rest)?;

@@ -26,7 +26,8 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
         }
     }
     for ((workflow_id, activity_id), acknowledged) in completions {
-        let Some((_, history)) = finals.get(workflow_id) else { continue };
+        let Some(runs) = finals.get(workflow_id) else { continue };
+        let history = runs.current().events;
         let scheduled = history.iter().find_map(|event| match &event.attributes {
             Some(Attributes::ActivityTaskScheduledEventAttributes(a)) if a.activity_id == activity_id => {
                 Some(event.event_id)

@@ -6,13 +6,13 @@ use std::collections::BTreeSet;
 use temporalio_protos::temporal::api::enums::v1::EventType;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
-use super::Finals;
+use super::{Finals, Run, runs};
 use crate::client::is_close;
 use crate::record::Event;
 
 pub(super) fn check(_: &[Event], finals: &Finals<'_>) -> Vec<String> {
     let mut violations = Vec::new();
-    for (workflow_id, (_, events)) in finals {
+    for (workflow_id, Run { events, .. }) in runs(finals) {
         if let Some((index, event)) =
             events.iter().enumerate().find(|(index, event)| event.event_id != *index as i64 + 1)
         {
@@ -26,7 +26,7 @@ pub(super) fn check(_: &[Event], finals: &Finals<'_>) -> Vec<String> {
             violations.push(format!("{workflow_id}: {closes} closing events, the last one must be the only one"));
         }
         let mut closed = BTreeSet::new();
-        for event in *events {
+        for event in events {
             if let Some(scheduled) = closes_scheduled(event.attributes.as_ref())
                 && !closed.insert(scheduled)
             {

@@ -1,4 +1,5 @@
-//! An acknowledged signal is in the history once; one that was only sent, at most once.
+//! An acknowledged signal is in the history once; one that was only sent, at most once. A
+//! reset brings those along that the reset run had received.
 //! Source: `protocol.md` 2.5, signals dedupe row.
 
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
@@ -14,8 +15,10 @@ pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
             Event::SignalInvoked { workflow_id, name } => (workflow_id, name, false),
             _ => continue,
         };
-        let Some((_, history)) = finals.get(workflow_id.as_str()) else { continue };
-        let there = history
+        let Some(runs) = finals.get(workflow_id.as_str()) else { continue };
+        let there = runs
+            .current()
+            .events
             .iter()
             .filter(|event| {
                 matches!(&event.attributes, Some(Attributes::WorkflowExecutionSignaledEventAttributes(signal)) if signal.signal_name == *name)

@@ -9,9 +9,9 @@ use crate::record::Event;
 pub(super) fn check(events: &[Event], finals: &Finals<'_>) -> Vec<String> {
     let mut violations = Vec::new();
     for event in events {
-        let Event::TaskAcknowledged { workflow_id, started_event_id } = event else { continue };
-        let Some((_, history)) = finals.get(workflow_id.as_str()) else { continue };
-        let there = history.iter().any(|event| {
+        let Event::TaskAcknowledged { workflow_id, run_id, started_event_id } = event else { continue };
+        let Some(run) = finals.get(workflow_id.as_str()).and_then(|runs| runs.get(run_id)) else { continue };
+        let there = run.events.iter().any(|event| {
             matches!(&event.attributes, Some(Attributes::WorkflowTaskCompletedEventAttributes(a)) if a.started_event_id == *started_event_id)
         });
         if !there {

@@ -4,13 +4,13 @@ use base::Timestamp;
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 
-use super::Finals;
+use super::{Finals, Run, runs};
 use crate::record::Event;
 
 pub(super) fn check(_: &[Event], finals: &Finals<'_>) -> Vec<String> {
     let mut violations = Vec::new();
-    for (workflow_id, (_, events)) in finals {
-        for event in *events {
+    for (workflow_id, Run { events, .. }) in runs(finals) {
+        for event in events {
             let Some(Attributes::TimerFiredEventAttributes(fired)) = &event.attributes else { continue };
             let Some((started, asked)) = started(events, fired.started_event_id) else {
                 violations
