@@ -43,7 +43,7 @@ import programs
 from servers import DevServer
 
 # What the server can do so far, of `programs.FEATURES`.
-BUILT = ["children", "external", "updates", "reset"]
+BUILT = ["children", "external", "updates", "reset", "reset-with-children"]
 WORKERS = 3
 RUN_TIMEOUT = timedelta(seconds=90)
 PATIENCE_SECONDS = 120
