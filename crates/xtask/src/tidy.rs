@@ -23,39 +23,28 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ("matching", &["base", "api", "cluster"]),
     ("visibility", &["base", "api", "storage", "cluster"]),
     ("frontend", &["base", "api", "cluster"]),
-    (
-        "server",
-        &[
-            "base",
-            "api",
-            "execution",
-            "storage",
-            "consensus",
-            "cluster",
-            "history",
-            "matching",
-            "visibility",
-            "frontend",
-        ],
-    ),
-    (
-        "sim",
-        &[
-            "base",
-            "api",
-            "execution",
-            "storage",
-            "consensus",
-            "cluster",
-            "history",
-            "matching",
-            "visibility",
-            "frontend",
-            "server",
-        ],
-    ),
+    ("server", BELOW_SERVER),
+    ("sim", PRODUCT),
     ("xtask", &[]),
 ];
+
+/// All crates that the product is made of.
+const PRODUCT: &[&str] = &[
+    "base",
+    "api",
+    "execution",
+    "storage",
+    "consensus",
+    "cluster",
+    "history",
+    "matching",
+    "visibility",
+    "frontend",
+    "server",
+];
+
+/// All but the last.
+const BELOW_SERVER: &[&str] = PRODUCT.split_at(PRODUCT.len() - 1).0;
 
 /// All that the pure core may depend on.
 const PURE: (&str, &[&str]) = (
