@@ -6,6 +6,7 @@
 mod call_error;
 mod error;
 mod method;
+mod raw;
 mod status;
 
 /// Messages between our own nodes and crates.
@@ -16,4 +17,5 @@ pub mod internal {
 
 pub use error::Error;
 pub use method::{DESCRIPTORS, METHODS, Method};
+pub use raw::Raw;
 pub use status::{MESSAGE_BYTES_MAX, RESOURCE_EXHAUSTED_CAUSE_HEADER, RESOURCE_EXHAUSTED_SCOPE_HEADER, message_hash};
