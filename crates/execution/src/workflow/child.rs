@@ -109,62 +109,34 @@ fn closing(command: &ChildClosed, child: &Child, started_event_id: i64) -> Optio
     let name = child.input.workflow_type.as_ref().map_or("", |kind| &kind.name).to_owned();
     let workflow_type = Some(WorkflowType { name });
     let initiated_event_id = command.initiated_event_id;
+    // What the five events have in common, behind what each has of its own.
+    macro_rules! told {
+        ($event:ident { $($field:ident: $value:expr),* }) => {
+            A::$event($event {
+                $($field: $value,)*
+                namespace,
+                namespace_id,
+                workflow_execution,
+                workflow_type,
+                initiated_event_id,
+                started_event_id,
+            })
+        };
+    }
     let attributes = match command.closing_event.attributes.clone()? {
         A::WorkflowExecutionCompletedEventAttributes(a) => {
-            A::ChildWorkflowExecutionCompletedEventAttributes(ChildWorkflowExecutionCompletedEventAttributes {
-                result: a.result,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
+            told!(ChildWorkflowExecutionCompletedEventAttributes { result: a.result })
         }
         A::WorkflowExecutionFailedEventAttributes(a) => {
-            A::ChildWorkflowExecutionFailedEventAttributes(ChildWorkflowExecutionFailedEventAttributes {
-                failure: a.failure,
-                retry_state: a.retry_state,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
+            told!(ChildWorkflowExecutionFailedEventAttributes { failure: a.failure, retry_state: a.retry_state })
         }
         A::WorkflowExecutionCanceledEventAttributes(a) => {
-            A::ChildWorkflowExecutionCanceledEventAttributes(ChildWorkflowExecutionCanceledEventAttributes {
-                details: a.details,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
+            told!(ChildWorkflowExecutionCanceledEventAttributes { details: a.details })
         }
         A::WorkflowExecutionTimedOutEventAttributes(a) => {
-            A::ChildWorkflowExecutionTimedOutEventAttributes(ChildWorkflowExecutionTimedOutEventAttributes {
-                retry_state: a.retry_state,
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
+            told!(ChildWorkflowExecutionTimedOutEventAttributes { retry_state: a.retry_state })
         }
-        A::WorkflowExecutionTerminatedEventAttributes(_) => {
-            A::ChildWorkflowExecutionTerminatedEventAttributes(ChildWorkflowExecutionTerminatedEventAttributes {
-                namespace,
-                namespace_id,
-                workflow_execution,
-                workflow_type,
-                initiated_event_id,
-                started_event_id,
-            })
-        }
+        A::WorkflowExecutionTerminatedEventAttributes(_) => told!(ChildWorkflowExecutionTerminatedEventAttributes {}),
         _ => return None,
     };
     Some(attributes)
