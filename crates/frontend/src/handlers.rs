@@ -99,7 +99,8 @@ table! {
     "DescribeWorker" => workers::describe,
 
     "ListWorkflowExecutions" => visibility::list,
-    "ScanWorkflowExecutions" => visibility::scan,
+    // Nothing but another name: request and response have the same form.
+    "ScanWorkflowExecutions" => visibility::list,
     "CountWorkflowExecutions" => visibility::count,
     "ListOpenWorkflowExecutions" => visibility::list_open,
     "ListClosedWorkflowExecutions" => visibility::list_closed,

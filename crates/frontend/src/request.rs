@@ -115,7 +115,6 @@ by_name!(
     RespondActivityTaskCanceledByIdRequest,
     RecordActivityTaskHeartbeatByIdRequest,
     ListWorkflowExecutionsRequest,
-    ScanWorkflowExecutionsRequest,
     CountWorkflowExecutionsRequest,
     ListOpenWorkflowExecutionsRequest,
     ListClosedWorkflowExecutionsRequest,

@@ -12,8 +12,7 @@ use temporalio_protos::temporal::api::filter::v1::{StartTimeFilter, WorkflowExec
 use temporalio_protos::temporal::api::workflowservice::v1::{
     CountWorkflowExecutionsRequest, GetSearchAttributesRequest, GetSearchAttributesResponse,
     ListClosedWorkflowExecutionsRequest, ListOpenWorkflowExecutionsRequest, ListWorkflowExecutionsRequest,
-    ScanWorkflowExecutionsRequest, list_closed_workflow_executions_request as closed,
-    list_open_workflow_executions_request as open,
+    list_closed_workflow_executions_request as closed, list_open_workflow_executions_request as open,
 };
 
 use crate::call::{Call, encoded};
@@ -26,15 +25,6 @@ pub(super) async fn list(
     call: Call,
     namespace: Arc<Namespace>,
     request: ListWorkflowExecutionsRequest,
-) -> Result<Bytes, Error> {
-    page(&call, &namespace, request.query, request.page_size, request.next_page_token).await
-}
-
-/// Nothing but another name; the two responses have the same form.
-pub(super) async fn scan(
-    call: Call,
-    namespace: Arc<Namespace>,
-    request: ScanWorkflowExecutionsRequest,
 ) -> Result<Bytes, Error> {
     page(&call, &namespace, request.query, request.page_size, request.next_page_token).await
 }
