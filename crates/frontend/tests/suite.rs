@@ -19,5 +19,7 @@ mod http2;
 mod namespaces;
 #[path = "suite/raw.rs"]
 mod raw;
+#[path = "suite/refused.rs"]
+mod refused;
 #[path = "suite/update_cases.rs"]
 mod update_cases;

@@ -182,7 +182,7 @@ impl Handle {
 fn response(answer: Answer) -> Result<HistoryResponse, Error> {
     match answer {
         Answer::Response(response) => Ok(response),
-        Answer::WaitForEvents { .. } | Answer::Update(_) | Answer::QueryBuffered(_) | Answer::QueryNow(_) => {
+        Answer::WaitForEvents { .. } | Answer::Update(_) | Answer::QueryBuffered { .. } | Answer::QueryNow(_) => {
             Err(Error::Internal("an answer of the wrong kind".into()))
         }
     }

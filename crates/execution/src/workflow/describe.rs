@@ -17,7 +17,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecu
 
 use super::outgoing::Child;
 use super::state::{Activity, normal_queue, time};
-use super::{State, callback, stored};
+use super::{State, callback, reset_point, stored};
 use crate::policy::duration;
 
 /// How a run without a deadline says so: the first second of year 1.
@@ -76,7 +76,7 @@ impl State {
             execution_time: Some(self.execution_time().to_proto()),
             memo: Some(self.memo().cloned().unwrap_or_default()),
             search_attributes: Some(self.search_attributes().cloned().unwrap_or_default()),
-            auto_reset_points: Some((*self.reset_points).clone()),
+            auto_reset_points: Some(reset_point::shown(self)),
             task_queue: self.normal_queue().to_owned(),
             state_transition_count: self.core.state_transition_count,
             history_size_bytes: i64::try_from(self.core.history_size_bytes).unwrap_or(i64::MAX),

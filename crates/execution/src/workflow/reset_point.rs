@@ -63,6 +63,16 @@ pub(crate) fn rolled_over(before: &State, now: Timestamp, limits: &Limits) -> Re
     ResetPoints { points }
 }
 
+/// Those of a run that another one followed are there for as long as the closed run is.
+pub(crate) fn shown(state: &State) -> ResetPoints {
+    let mut shown = (*state.reset_points).clone();
+    if let (Some(removed), Some(_)) = (state.kept_until(), state.new_execution_run_id()) {
+        let own = shown.points.iter_mut().filter(|point| point.run_id == state.run.run_id);
+        own.for_each(|point| point.expire_time = Some(removed.to_proto()));
+    }
+    shown
+}
+
 pub(crate) fn inherit(state: &mut State, event: &HistoryEvent) {
     let Some(Attributes::WorkflowExecutionStartedEventAttributes(start)) = &event.attributes else { return };
     if let Some(previous) = &start.prev_auto_reset_points {

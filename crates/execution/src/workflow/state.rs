@@ -171,9 +171,14 @@ impl State {
     /// A closed run may be removed from this time on.
     #[must_use]
     pub fn delete_after(&self) -> Option<Timestamp> {
-        let closed = time(self.core.close_time)?;
-        let kept = closed + duration::value(self.core.retention.as_ref().or(self.run.retention.as_ref()));
+        let kept = self.kept_until()?;
         Some(time(self.core.delete_time).map_or(kept, |deleted| deleted.min(kept)))
+    }
+
+    /// A closed run is kept until then, unless a client deletes it.
+    pub(crate) fn kept_until(&self) -> Option<Timestamp> {
+        let closed = time(self.core.close_time)?;
+        Some(closed + duration::value(self.core.retention.as_ref().or(self.run.retention.as_ref())))
     }
 
     /// Whether a workflow task is scheduled or started, and whether it is started.

@@ -43,7 +43,8 @@ impl Handle {
         let mut queue = QueryQueue::StickyFirst;
         for _ in 0..TRIES_MAX {
             match self.ask(request.clone(), queue, deadline).await? {
-                Answer::QueryBuffered(outcome) => {
+                Answer::QueryBuffered { run_id, outcome } => {
+                    pin_run(&mut request, &run_id);
                     // The term may end while the query waits; then it is asked anew elsewhere.
                     let outcome = within(deadline, outcome).await?.map_err(|_| Error::NotLeader { hint: None })?;
                     match outcome {
@@ -61,7 +62,7 @@ impl Handle {
                 }
                 Answer::QueryNow(dispatch) => {
                     let is_sticky = dispatch.partition.sticky;
-                    pin_run(&mut request, &dispatch);
+                    pin_run(&mut request, &dispatch.run_id);
                     match self.dispatch(&request, *dispatch, deadline).await {
                         Ok(DispatchQueryResponse { answer: Some(answer), .. }) => {
                             match answer.completed_type() {
@@ -114,11 +115,11 @@ impl Handle {
 }
 
 /// From now on the query is for this very run, even if another one begins.
-fn pin_run(request: &mut HistoryRequest, dispatch: &QueryDispatch) {
+fn pin_run(request: &mut HistoryRequest, run_id: &str) {
     let Some(Request::Query(query)) = &mut request.request else { return };
     let Some(execution) = &mut query.execution else { return };
     if execution.run_id.is_empty() {
-        execution.run_id.clone_from(&dispatch.run_id);
+        run_id.clone_into(&mut execution.run_id);
     }
 }
 

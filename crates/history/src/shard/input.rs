@@ -40,7 +40,10 @@ pub(crate) enum Answer {
     /// The update is on its way.
     Update(Box<UpdateWait>),
     /// The query rides on the next workflow task.
-    QueryBuffered(oneshot::Receiver<QueryOutcome>),
+    QueryBuffered {
+        run_id: String,
+        outcome: oneshot::Receiver<QueryOutcome>,
+    },
     /// Nothing is in progress: ask a worker directly.
     QueryNow(Box<QueryDispatch>),
 }

@@ -90,7 +90,7 @@ impl Leader {
         }
         let (result, answer) = oneshot::channel();
         buffered.push(BufferedQuery { id, query, result });
-        Ok(Answer::QueryBuffered(answer))
+        Ok(Answer::QueryBuffered { run_id: run.run_id.as_str().to_owned(), outcome: answer })
     }
 
     /// The query as a task of its own, with the history that the worker needs for it.

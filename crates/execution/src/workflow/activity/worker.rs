@@ -60,7 +60,10 @@ pub(crate) fn start_eagerly(
     identity: &str,
 ) -> ActivityTaskStarted {
     note_started(step, scheduled_event_id, request_id, identity);
-    started_task(&step.state, scheduled_event_id)
+    let mut started = started_task(&step.state, scheduled_event_id);
+    // What did not go through a queue has only the priority of its own.
+    started.response.priority = step.state.activities[&scheduled_event_id].priority().cloned();
+    started
 }
 
 /// `RespondActivityTaskCompleted` and `...ById`.
