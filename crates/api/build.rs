@@ -36,6 +36,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".google.protobuf", "::prost_types")
         .bytes(["."])
         // A request is as large as the largest kind of request.
+        .boxed(".perpetuo.internal.v1.Frame.body.history")
+        .boxed(".perpetuo.internal.v1.Frame.body.matching")
         .boxed(".perpetuo.internal.v1.StartChild.request")
         .boxed(".perpetuo.internal.v1.ChildClosed.closing_event")
         .compile_fds(compiler.file_descriptor_set())?;

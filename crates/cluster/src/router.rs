@@ -109,7 +109,7 @@ impl Router {
     /// Sends to the leader of the shard of `request.cell`. While there is no leader, or
     /// the hint was stale, tries again until `deadline`; then [`Error::Unavailable`]. A
     /// request whose outcome is unknown is not repeated here, unless that is harmless.
-    pub async fn history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+    pub async fn history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         let Some(cell) = u16::try_from(request.cell).ok().and_then(Cell::new) else {
             return Err(Error::Internal(format!("there is no cell {}", request.cell)));
         };
@@ -125,7 +125,7 @@ impl Router {
     }
 
     /// Alone, and the shard is up: nowhere else to go, so no copy is kept for a retry.
-    async fn history_here(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn history_here(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         let Some(service) = self.inner.services.history.get() else {
             return Err(Error::Unavailable("the node is shutting down".to_owned()));
         };
@@ -136,7 +136,7 @@ impl Router {
     }
 
     /// Sends to the owner of `request.partition`.
-    pub async fn matching(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
+    pub async fn matching(&self, request: Box<MatchingRequest>, deadline: Instant) -> Result<MatchingResponse, Error> {
         let Some(partition) = &request.partition else {
             return Err(Error::Internal("a request to matching names its partition".to_owned()));
         };
@@ -151,7 +151,7 @@ impl Router {
     pub async fn matching_at(
         &self,
         node: NodeId,
-        request: MatchingRequest,
+        request: Box<MatchingRequest>,
         deadline: Instant,
     ) -> Result<MatchingResponse, Error> {
         if node == self.inner.this {
@@ -240,14 +240,18 @@ impl Router {
         &self.inner.groups[shard.0 as usize]
     }
 
-    async fn matching_here(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
+    async fn matching_here(&self, request: Box<MatchingRequest>, deadline: Instant) -> Result<MatchingResponse, Error> {
         match self.local_matching() {
             Some(service) => service.call(request, deadline).await,
             None => Err(unavailable("the node is starting")),
         }
     }
 
-    async fn matching_at_owner(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
+    async fn matching_at_owner(
+        &self,
+        request: Box<MatchingRequest>,
+        deadline: Instant,
+    ) -> Result<MatchingResponse, Error> {
         let repeat = Repeat::of_matching(&request);
         let partition = request.partition.clone().unwrap_or_default();
         let mut body = Body::Matching(request);

@@ -11,11 +11,12 @@ use temporalio_protos::temporal::api::workflowservice::v1::PollActivityTaskQueue
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-/// The shards of a node.
+/// The shards of a node. Requests are as large as the largest of their kinds and pass through
+/// several futures: boxed, they are not copied on their way.
 #[async_trait]
 pub trait HistoryService: Send + Sync + 'static {
     /// Answers [`Error::NotLeader`] when another node leads the shard of the cell.
-    async fn call(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error>;
+    async fn call(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error>;
 }
 
 /// A parked activity poller, taken out of its queue for one task that is being committed.
@@ -30,7 +31,7 @@ pub struct ActivityReservation {
 #[async_trait]
 pub trait MatchingService: Send + Sync + 'static {
     /// Dropping the future ends a poll: the poller leaves its queue.
-    async fn call(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error>;
+    async fn call(&self, request: Box<MatchingRequest>, deadline: Instant) -> Result<MatchingResponse, Error>;
 
     /// A poller for fused dispatch, if one is parked here and no older task waits.
     fn reserve_activity_poller(&self, partition: &PartitionKey) -> Option<ActivityReservation>;

@@ -16,14 +16,14 @@ use tokio::time::Instant;
 #[async_trait]
 pub trait Backend: Send + Sync + 'static {
     /// To the leader of the shard of `request.cell`.
-    async fn history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error>;
+    async fn history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error>;
     /// To the owner of `request.partition`.
-    async fn matching(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error>;
+    async fn matching(&self, request: Box<MatchingRequest>, deadline: Instant) -> Result<MatchingResponse, Error>;
     /// To one node, whoever owns what.
     async fn matching_at(
         &self,
         node: NodeId,
-        request: MatchingRequest,
+        request: Box<MatchingRequest>,
         deadline: Instant,
     ) -> Result<MatchingResponse, Error>;
     /// To whoever has the rows of executions.
@@ -67,18 +67,18 @@ impl ClusterBackend {
 
 #[async_trait]
 impl Backend for ClusterBackend {
-    async fn history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         self.router.history(request, deadline).await
     }
 
-    async fn matching(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
+    async fn matching(&self, request: Box<MatchingRequest>, deadline: Instant) -> Result<MatchingResponse, Error> {
         self.router.matching(request, deadline).await
     }
 
     async fn matching_at(
         &self,
         node: NodeId,
-        request: MatchingRequest,
+        request: Box<MatchingRequest>,
         deadline: Instant,
     ) -> Result<MatchingResponse, Error> {
         self.router.matching_at(node, request, deadline).await

@@ -66,40 +66,44 @@ impl Call {
     }
 
     /// Asks the shard of the workflow; the answer is an encoded public response.
-    pub(crate) async fn history(
+    pub(crate) fn history(
         &self,
         namespace: &Namespace,
         workflow_id: &str,
         request: history_request::Request,
-    ) -> Result<Bytes, Error> {
-        let request = HistoryRequest {
+    ) -> impl Future<Output = Result<Bytes, Error>> + Send {
+        let request = Box::new(HistoryRequest {
             namespace_id: namespace.id.as_str().to_owned(),
             namespace: namespace.name.clone(),
             cell: u32::from(cell_of(namespace.id.as_str(), workflow_id).index()),
             request: Some(request),
             written_events_only: self.written_events_only,
-        };
-        Ok(self.backend().history(request, self.deadline).await?.body)
+        });
+        let answer = self.backend().history(request, self.deadline);
+        async move { Ok(answer.await?.body) }
     }
 
     /// Asks the owner of the partition; the answer is an encoded public response.
-    pub(crate) async fn matching(
+    pub(crate) fn matching(
         &self,
         namespace: &Namespace,
         partition: PartitionKey,
         request: matching_request::Request,
-    ) -> Result<Bytes, Error> {
-        let request = MatchingRequest {
+    ) -> impl Future<Output = Result<Bytes, Error>> + Send {
+        let request = Box::new(MatchingRequest {
             namespace_id: namespace.id.as_str().to_owned(),
             namespace: namespace.name.clone(),
             partition: Some(partition),
             request: Some(request),
-        };
-        match self.backend().matching(request, self.deadline).await?.response {
-            Some(matching_response::Response::Body(body)) => Ok(body),
-            // Nothing to say: an empty public response.
-            None => Ok(Bytes::new()),
-            Some(other) => Err(Error::Internal(format!("{}: matching answered with {other:?}", self.name))),
+        });
+        let answer = self.backend().matching(request, self.deadline);
+        async move {
+            match answer.await?.response {
+                Some(matching_response::Response::Body(body)) => Ok(body),
+                // Nothing to say: an empty public response.
+                None => Ok(Bytes::new()),
+                Some(other) => Err(Error::Internal(format!("{}: matching answered with {other:?}", self.name))),
+            }
         }
     }
 }

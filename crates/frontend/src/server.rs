@@ -110,7 +110,8 @@ impl Connection {
         let config = service.config().clone();
         let handler = hyper::service::service_fn(move |request| {
             let service = service.clone();
-            async move { Ok::<_, Infallible>(service.handle(request).await) }
+            // Boxed, since the connection moves it into a task of its own, and that moves it on.
+            Box::pin(async move { Ok::<_, Infallible>(service.handle(request).await) })
         });
         let connection = builder(&config, tasks).serve_connection(TokioIo::new(io), handler);
         tokio::pin!(connection);

@@ -137,7 +137,7 @@ impl Service {
         }
         if !self.inner.paths.contains_key(request.uri().path()) {
             let status = unknown(request.uri().path());
-            return self.inner.ops.handle(request).await.unwrap_or_else(|| grpc::failure(&status));
+            return Box::pin(self.inner.ops.handle(request)).await.unwrap_or_else(|| grpc::failure(&status));
         }
         let (parts, body) = request.into_parts();
         match self.unary(&parts, body).await {

@@ -114,9 +114,7 @@ impl Service {
 
 #[async_trait]
 impl HistoryService for Handle {
-    async fn call(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
-        // Requests are large: boxed here, they are not copied on their further way.
-        let request = Box::new(request);
+    async fn call(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         match &request.request {
             Some(Request::GetHistory(_)) => self.read_history(request, deadline).await,
             Some(Request::Query(_)) => self.query(request, deadline).await,

@@ -157,13 +157,13 @@ impl Handle {
                 poll: Some(poll.clone()),
             }),
         };
-        let request = HistoryRequest {
+        let request = Box::new(HistoryRequest {
             namespace_id,
             namespace: namespace.to_owned(),
             cell,
             request: Some(request),
             ..HistoryRequest::default()
-        };
+        });
         let deadline = deadline.min(Instant::now() + self.inner.config.start_timeout);
         // The router gives up at the deadline by itself; this holds should it not.
         timeout_at(deadline, self.inner.upstream.history(request, deadline))

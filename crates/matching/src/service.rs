@@ -148,8 +148,8 @@ impl Service {
 
 #[async_trait]
 impl MatchingService for Handle {
-    async fn call(&self, request: MatchingRequest, deadline: Instant) -> Result<MatchingResponse, Error> {
-        let MatchingRequest { namespace_id, namespace, partition, request } = request;
+    async fn call(&self, request: Box<MatchingRequest>, deadline: Instant) -> Result<MatchingResponse, Error> {
+        let MatchingRequest { namespace_id, namespace, partition, request } = *request;
         let key = || partition.clone().map(Key::from).ok_or_else(|| defect("a request without a partition"));
         let response = match request.ok_or_else(|| defect("an empty request"))? {
             Request::Offer(offer) => Response::Offer(self.offer(&key()?, &namespace, offer)),
@@ -376,7 +376,7 @@ impl Handle {
             ..HistoryRequest::default()
         };
         let deadline = Instant::now() + STICKY_RETURN_TIMEOUT;
-        if let Err(error) = self.inner.upstream.history(request, deadline).await {
+        if let Err(error) = self.inner.upstream.history(Box::new(request), deadline).await {
             debug!(%error, "a sticky task could not be returned; its schedule-to-start timer will do it");
         }
     }

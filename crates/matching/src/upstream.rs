@@ -14,7 +14,7 @@ use tokio::time::Instant;
 #[async_trait]
 pub trait Upstream: Send + Sync + 'static {
     /// Asks the leader of a shard; see [`Router::history`].
-    async fn history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error>;
+    async fn history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error>;
 
     /// Whether this node owns the partition now.
     fn owns(&self, partition: &PartitionKey) -> bool;
@@ -47,7 +47,7 @@ impl ClusterUpstream {
 
 #[async_trait]
 impl Upstream for ClusterUpstream {
-    async fn history(&self, request: HistoryRequest, deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         self.router.history(request, deadline).await
     }
 

@@ -286,7 +286,7 @@ pub(crate) struct FakeHistory {
 
 #[async_trait]
 impl HistoryService for FakeHistory {
-    async fn call(&self, request: HistoryRequest, _deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn call(&self, request: Box<HistoryRequest>, _deadline: Instant) -> Result<HistoryResponse, Error> {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let cell = base::Cell::new(request.cell.try_into().unwrap()).unwrap();
         let shard = self.router.shard_of(cell);
@@ -312,7 +312,7 @@ pub(crate) struct FakeMatching {
 
 #[async_trait]
 impl MatchingService for FakeMatching {
-    async fn call(&self, request: MatchingRequest, _deadline: Instant) -> Result<MatchingResponse, Error> {
+    async fn call(&self, request: Box<MatchingRequest>, _deadline: Instant) -> Result<MatchingResponse, Error> {
         if request.namespace == "parks" {
             self.parked.fetch_add(1, Ordering::SeqCst);
             let _unpark = Unpark(&self.parked);
@@ -339,33 +339,33 @@ pub(crate) fn cell_of(shard: ShardId) -> u32 {
 }
 
 /// A request that must not be repeated.
-pub(crate) fn start(shard: ShardId, namespace: &str) -> HistoryRequest {
-    HistoryRequest {
+pub(crate) fn start(shard: ShardId, namespace: &str) -> Box<HistoryRequest> {
+    Box::new(HistoryRequest {
         namespace: namespace.to_owned(),
         cell: cell_of(shard),
         request: Some(HistoryKind::Start(StartWorkflowExecutionRequest::default())),
         ..HistoryRequest::default()
-    }
+    })
 }
 
 /// A request that may.
-pub(crate) fn describe(shard: ShardId, namespace: &str) -> HistoryRequest {
+pub(crate) fn describe(shard: ShardId, namespace: &str) -> Box<HistoryRequest> {
     let request = Some(HistoryKind::Describe(DescribeWorkflowExecutionRequest::default()));
-    HistoryRequest { request, ..start(shard, namespace) }
+    Box::new(HistoryRequest { request, ..*start(shard, namespace) })
 }
 
 pub(crate) fn partition(queue: u32) -> PartitionKey {
     PartitionKey { namespace_id: "ns".to_owned(), task_queue: format!("queue-{queue}"), ..PartitionKey::default() }
 }
 
-pub(crate) fn poll(queue: u32, namespace: &str) -> MatchingRequest {
+pub(crate) fn poll(queue: u32, namespace: &str) -> Box<MatchingRequest> {
     use api::internal::matching_request::Request;
-    MatchingRequest {
+    Box::new(MatchingRequest {
         namespace: namespace.to_owned(),
         partition: Some(partition(queue)),
         request: Some(Request::PollWorkflow(Default::default())),
         ..MatchingRequest::default()
-    }
+    })
 }
 
 /// The node that a fake service says it runs on.

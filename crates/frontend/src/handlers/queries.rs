@@ -71,7 +71,7 @@ pub(super) async fn respond(
             request: Some(request),
         })),
     };
-    if let Err(error) = call.backend().matching_at(node, request, call.deadline).await {
+    if let Err(error) = call.backend().matching_at(node, Box::new(request), call.deadline).await {
         // Who asked was cut off together with that node. A worker that repeats its answer would only
         // hold up its other work.
         let gone = !call.backend().live_nodes().contains(&node);

@@ -252,7 +252,7 @@ pub(super) async fn shutdown_worker(
     };
     if !request.worker_instance_key.is_empty() {
         let everywhere = call.backend().live_nodes().into_iter().map(|node| {
-            let ended = call.backend().matching_at(node, cancel("", None), call.deadline);
+            let ended = call.backend().matching_at(node, Box::new(cancel("", None)), call.deadline);
             async move {
                 if let Err(error) = ended.await {
                     tracing::debug!(%node, %error, "a worker's polls were not ended");
@@ -262,7 +262,8 @@ pub(super) async fn shutdown_worker(
         join_all(everywhere).await;
     }
     if !request.sticky_task_queue.is_empty() {
-        call.backend().matching(cancel(&request.sticky_task_queue, Some(sticky)), call.deadline).await?;
+        let cancel = cancel(&request.sticky_task_queue, Some(sticky));
+        call.backend().matching(Box::new(cancel), call.deadline).await?;
     }
     encoded(&ShutdownWorkerResponse::default())
 }

@@ -82,21 +82,26 @@ pub(crate) fn namespace(name: &str, id: &str, state: NamespaceState) -> Namespac
 
 #[async_trait]
 impl Backend for Fake {
-    async fn history(&self, request: HistoryRequest, _: Instant) -> Result<HistoryResponse, Error> {
-        self.history.lock().unwrap().push(request);
+    async fn history(&self, request: Box<HistoryRequest>, _: Instant) -> Result<HistoryResponse, Error> {
+        self.history.lock().unwrap().push(*request);
         Ok(HistoryResponse { body: self.answer()?, task_gone: false })
     }
 
-    async fn matching(&self, request: MatchingRequest, _: Instant) -> Result<MatchingResponse, Error> {
-        self.matching.lock().unwrap().push((None, request));
+    async fn matching(&self, request: Box<MatchingRequest>, _: Instant) -> Result<MatchingResponse, Error> {
+        self.matching.lock().unwrap().push((None, *request));
         if *self.park.lock().unwrap() {
             std::future::pending::<()>().await;
         }
         Ok(MatchingResponse { response: Some(matching_response::Response::Body(self.answer()?)) })
     }
 
-    async fn matching_at(&self, node: NodeId, request: MatchingRequest, _: Instant) -> Result<MatchingResponse, Error> {
-        self.matching.lock().unwrap().push((Some(node), request));
+    async fn matching_at(
+        &self,
+        node: NodeId,
+        request: Box<MatchingRequest>,
+        _: Instant,
+    ) -> Result<MatchingResponse, Error> {
+        self.matching.lock().unwrap().push((Some(node), *request));
         Ok(MatchingResponse { response: None })
     }
 

@@ -107,7 +107,7 @@ impl Handle {
                 timeout: prost_types::Duration::try_from(left).ok(),
             })),
         };
-        match within(deadline, self.inner.router.matching(request, deadline)).await?? {
+        match within(deadline, self.inner.router.matching(Box::new(request), deadline)).await?? {
             MatchingResponse { response: Some(Response::Query(answer)) } => Ok(answer),
             _ => Err(Error::Internal("an answer of the wrong kind".into())),
         }

@@ -286,12 +286,12 @@ impl Dispatch {
             queue.waiting.iter().take(tasks_max).map(|(place, reference)| (*place, reference.clone())).unzip();
         let offer = OfferTasks { tasks, shard_id: context.shard.0, backlog: queue.backlog(&places) };
         queue.offered = Some(places);
-        let request = MatchingRequest {
+        let request = Box::new(MatchingRequest {
             namespace_id: key.namespace_id.as_str().to_owned(),
             namespace: namespace.name.clone(),
             partition: Some(key.partition()),
             request: Some(Request::Offer(offer)),
-        };
+        });
         let (router, deadline) = (context.router.clone(), now + context.config.offer_timeout);
         self.offers.push(Box::pin(async move {
             let result = router.matching(request, deadline).await;

@@ -179,8 +179,8 @@ impl Leader {
         let namespace = self.context.namespaces.by_id(&namespace_id);
         let namespace = namespace.map(|namespace| namespace.name.clone()).unwrap_or_default();
         let (cell, request) = errand::wire(&namespace_id, request, repeated);
-        let request =
-            HistoryRequest { namespace_id, namespace, cell, request: Some(request), ..HistoryRequest::default() };
+        let request = Some(request);
+        let request = Box::new(HistoryRequest { namespace_id, namespace, cell, request, ..HistoryRequest::default() });
         if let Some(entry) = self.errands.entries.get_mut(&lane) {
             entry.place = Place::UnderWay;
             self.errands.under_way += 1;

@@ -53,7 +53,7 @@ impl Client {
             request: Some(request),
             ..HistoryRequest::default()
         };
-        self.router.history(request, Instant::now() + Duration::from_secs(60)).await
+        self.router.history(Box::new(request), Instant::now() + Duration::from_secs(60)).await
     }
 
     pub(crate) async fn call<T: Message + Default>(&self, workflow_id: &str, request: Request) -> Result<T, Error> {

@@ -93,7 +93,7 @@ impl FakeMatching {
 
 #[async_trait]
 impl MatchingService for FakeMatching {
-    async fn call(&self, request: MatchingRequest, _deadline: Instant) -> Result<MatchingResponse, Error> {
+    async fn call(&self, request: Box<MatchingRequest>, _deadline: Instant) -> Result<MatchingResponse, Error> {
         let partition = request.partition.expect("requests name their partition");
         let mut state = self.state.lock().unwrap();
         let response = match request.request.expect("requests ask something") {

@@ -47,7 +47,7 @@ struct Shards {
 
 #[async_trait]
 impl Upstream for Shards {
-    async fn history(&self, request: HistoryRequest, _deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn history(&self, request: Box<HistoryRequest>, _deadline: Instant) -> Result<HistoryResponse, Error> {
         let (task, line) = match request.request.unwrap() {
             history_request::Request::StartWorkflowTask(start) => (start.task.unwrap(), start.request_id),
             history_request::Request::StartActivityTask(start) => (start.task.unwrap(), start.request_id),
@@ -207,7 +207,7 @@ async fn call(handle: Handle, partition: PartitionKey, request: Request, wait: D
         partition: Some(partition),
         request: Some(request),
     };
-    let response = MatchingService::call(&handle, request, Instant::now() + wait).await?;
+    let response = MatchingService::call(&handle, Box::new(request), Instant::now() + wait).await?;
     Ok(response.response.unwrap())
 }
 
