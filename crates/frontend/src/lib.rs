@@ -21,6 +21,7 @@ mod grpc;
 mod handlers;
 mod metrics;
 mod ops;
+mod output;
 mod request;
 mod server;
 mod service;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::output::Output;
 use crate::{Config, Service};
 
 /// How long accepting rests after an error, which is most often a lack of file handles.
@@ -113,7 +114,7 @@ impl Connection {
             // Boxed, since the connection moves it into a task of its own, and that moves it on.
             Box::pin(async move { Ok::<_, Infallible>(service.handle(request).await) })
         });
-        let connection = builder(&config, tasks).serve_connection(TokioIo::new(io), handler);
+        let connection = builder(&config, tasks).serve_connection(TokioIo::new(Output::new(io)), handler);
         tokio::pin!(connection);
         let started = Instant::now();
         let mut closing: Option<Instant> = None;
