@@ -14,7 +14,8 @@ use std::time::Duration;
 pub use memory::MemoryDisk;
 
 /// Zeros are written in pieces of this size when a file is extended.
-const ZERO_CHUNK_BYTES: usize = 1 << 20;
+const ZERO_CHUNK_BYTES: usize = 64 << 10;
+static ZEROS: [u8; ZERO_CHUNK_BYTES] = [0; ZERO_CHUNK_BYTES];
 /// Held for as long as the directory is open, so that no second process writes to it.
 const LOCK_NAME: &str = "lock";
 
@@ -159,10 +160,9 @@ impl DiskFile for RealFile {
         if len <= at {
             return self.file.set_len(len);
         }
-        let zeros = vec![0; ZERO_CHUNK_BYTES];
         while at < len {
             let chunk = (len - at).min(ZERO_CHUNK_BYTES as u64);
-            self.file.write_all_at(&zeros[..chunk as usize], at)?;
+            self.file.write_all_at(&ZEROS[..chunk as usize], at)?;
             at += chunk;
         }
         Ok(())
