@@ -1,9 +1,11 @@
 //! How a workflow and one of its runs are addressed inside a shard.
 
+use std::hash::{Hash, Hasher};
+
 use base::{Cell, NamespaceId, RunId, WorkflowId, cell_of};
 
 /// A workflow id in its namespace, with the cell it hashes to.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct WorkflowKey {
     pub(crate) cell: Cell,
     pub(crate) namespace_id: NamespaceId,
@@ -24,9 +26,24 @@ impl WorkflowKey {
     }
 }
 
+/// The parts that nearly always tell keys apart: keys are hashed many times in a request.
+impl Hash for WorkflowKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.cell.hash(state);
+        self.workflow_id.hash(state);
+    }
+}
+
 /// One run of a workflow.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct RunKey {
     pub(crate) workflow: WorkflowKey,
     pub(crate) run_id: RunId,
+}
+
+/// Run ids are UUIDs.
+impl Hash for RunKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.run_id.hash(state);
+    }
 }

@@ -3,7 +3,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len};
+use prost::encoding::{WireType, decode_key, decode_varint, encode_key, encode_varint, encoded_len_varint, key_len};
 use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 
 /// `History.events`.
@@ -28,6 +28,23 @@ pub(crate) fn encode_history<'a>(events: impl Iterator<Item = &'a HistoryEvent> 
         prost::encoding::message::encode(HISTORY_EVENTS, event, &mut bytes);
     }
     bytes.freeze()
+}
+
+/// `take` events of an encoded `History`, after the first `skip`; as a part of its bytes. None
+/// when it is not one, or too short.
+pub(crate) fn some_events(history: &Bytes, skip: usize, take: usize) -> Option<Bytes> {
+    let mut rest = &history[..];
+    (0..skip).try_for_each(|_| pass_event(&mut rest))?;
+    let start = history.len() - rest.len();
+    (0..take).try_for_each(|_| pass_event(&mut rest))?;
+    Some(history.slice(start..history.len() - rest.len()))
+}
+
+fn pass_event(rest: &mut &[u8]) -> Option<()> {
+    let key = decode_key(rest).ok()?;
+    let bytes = usize::try_from(decode_varint(rest).ok()?).ok()?;
+    *rest = rest.get(bytes..)?;
+    (key == (HISTORY_EVENTS, WireType::LengthDelimited)).then_some(())
 }
 
 /// `message` with a sub-message made of the encoded `pieces`.
@@ -56,6 +73,22 @@ mod tests {
 
     fn event(id: i64) -> HistoryEvent {
         HistoryEvent { event_id: id, ..HistoryEvent::default() }
+    }
+
+    #[test]
+    fn some_events_of_a_history_are_a_part_of_it() {
+        let events: Vec<_> = [1, 127, 128, 1 << 40, i64::MAX].map(event).into();
+        let history = encode_history(events.iter());
+        for skip in 0..=events.len() {
+            for take in 0..=events.len() - skip {
+                let expected = encode_history(events[skip..skip + take].iter());
+                assert_eq!(some_events(&history, skip, take), Some(expected));
+            }
+            assert_eq!(some_events(&history, skip, events.len() - skip + 1), None);
+        }
+        assert_eq!(some_events(&history.slice(..history.len() - 1), 0, events.len()), None, "cut");
+        let token = GetWorkflowExecutionHistoryResponse { next_page_token: vec![9], ..Default::default() };
+        assert_eq!(some_events(&token.encode_to_vec().into(), 0, 1), None, "no history");
     }
 
     #[test]

@@ -14,6 +14,8 @@ use crate::run::{RunKey, WorkflowKey};
 
 /// Entries looked at in one eviction, so that a cache full of pinned runs costs little.
 const EVICTION_PROBES: usize = 32;
+/// A run that was used this many uses ago is near enough to the end of the order.
+const TOUCH_SLACK: u64 = 32;
 /// What an entry costs beside its rows.
 const ENTRY_BYTES: usize = 2048;
 /// A row in memory is larger than its encoding.
@@ -65,9 +67,18 @@ impl Entry {
         }
     }
 
-    pub(super) fn size(&mut self, row: RowKey, bytes: usize) {
-        let before = if bytes == 0 { self.row_bytes.remove(&row) } else { self.row_bytes.insert(row, bytes) };
-        self.rows_bytes = self.rows_bytes + bytes - before.unwrap_or(0);
+    /// Whether the row is stored, or will be.
+    pub(super) fn has(&self, row: &RowKey) -> bool {
+        self.row_bytes.contains_key(row)
+    }
+
+    /// The size of a stored row; none: it is deleted.
+    pub(super) fn size(&mut self, row: RowKey, bytes: Option<usize>) {
+        let before = match bytes {
+            Some(bytes) => self.row_bytes.insert(row, bytes),
+            None => self.row_bytes.remove(&row),
+        };
+        self.rows_bytes = self.rows_bytes + bytes.unwrap_or(0) - before.unwrap_or(0);
     }
 
     /// Keeps the batch, and forgets old ones beyond `bytes_max` that the KV has.
@@ -101,7 +112,8 @@ struct Current {
 pub(super) struct Cache {
     runs_max: usize,
     bytes_max: usize,
-    runs: HashMap<RunKey, Entry>,
+    /// Boxed: entries are large, and a map that grows moves all of them.
+    runs: HashMap<RunKey, Box<Entry>>,
     /// By the time of the last use.
     order: BTreeMap<u64, RunKey>,
     bytes: usize,
@@ -142,13 +154,15 @@ impl Cache {
     }
 
     pub(super) fn get(&self, run: &RunKey) -> Option<&Entry> {
-        self.runs.get(run)
+        self.runs.get(run).map(|entry| &**entry)
     }
 
     /// Marks the run as used now.
     pub(super) fn touch(&mut self, run: &RunKey) {
         self.clock += 1;
-        if let Some(entry) = self.runs.get_mut(run) {
+        if let Some(entry) = self.runs.get_mut(run)
+            && self.clock - entry.used > TOUCH_SLACK
+        {
             self.order.remove(&entry.used);
             entry.used = self.clock;
             self.order.insert(self.clock, run.clone());
@@ -170,7 +184,7 @@ impl Cache {
         entry.used = self.clock;
         self.bytes += entry.bytes();
         self.order.insert(self.clock, run.clone());
-        self.runs.insert(run, entry);
+        self.runs.insert(run, Box::new(entry));
     }
 
     /// `Some(None)`: there is surely no current run.

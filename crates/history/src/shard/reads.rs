@@ -49,7 +49,7 @@ impl Leader {
             entry.is_pending = is_pending(&state);
             entry.state = Some(state);
             for (row, value) in decoded {
-                entry.size(row, value.len());
+                entry.size(row, Some(value.len()));
             }
             self.cache.insert(run.clone(), entry);
         }
@@ -154,8 +154,10 @@ impl Leader {
                 let piece = if batch.first == from && batch.next == to {
                     batch.bytes
                 } else {
-                    let events = decode(run, &batch)?;
-                    wire::encode_history(events.iter().filter(|event| (from..to).contains(&event.event_id)))
+                    let count = |events: i64| usize::try_from(events).ok();
+                    let (skip, take) = (count(from - batch.first), count(to - from));
+                    let events = skip.zip(take).and_then(|(skip, take)| wire::some_events(&batch.bytes, skip, take));
+                    events.ok_or_else(|| unreadable(run, "a batch of history"))?
                 };
                 events += usize::try_from(to - from).unwrap_or(0);
                 bytes += piece.len();

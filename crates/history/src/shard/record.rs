@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use base::Timestamp;
 use bytes::Bytes;
 use execution::workflow::{Change, State};
-use prost::Message as _;
 
 use super::cache::{Entry, EventBatch};
 use super::draft::Draft;
@@ -48,7 +47,11 @@ impl Leader {
             if self.context.config.verify_rows {
                 self.written.insert(run.clone());
             }
-            let rows: Vec<_> = rows.into_iter().map(|row| (state.encode_row(&row), row)).collect();
+            let entry = self.cache.get(&run).expect("inserted above");
+            let is_seen_changed = state.is_seen_changed(entry.state.as_ref());
+            let rows = rows.into_iter().map(|row| (state.encode_row(&row), row));
+            // What a row was that never was, or is gone, needs no delete.
+            let rows: Vec<_> = rows.filter(|(value, row)| value.is_some() || entry.has(row)).collect();
             for (value, row) in &rows {
                 let key = state::key(&run, row);
                 match value {
@@ -56,15 +59,14 @@ impl Leader {
                     None => self.building.delete(key),
                 }
             }
-            let before = self.cache.get(&run).and_then(|entry| entry.state.as_ref());
-            if state.is_seen_changed(before) {
-                self.building.put(visible::key(&run), state.list_info().encode_to_vec());
+            if is_seen_changed {
+                self.building.put(visible::key(&run), visible::encode(&run, state.list_info()));
             }
             let seq = self.next_seq;
             self.cache.update(&run, |entry| {
                 entry.last_seq = seq;
                 for (value, row) in rows {
-                    entry.size(row, value.as_ref().map_or(0, Bytes::len));
+                    entry.size(row, value.as_ref().map(Bytes::len));
                 }
             });
         } else {

@@ -1,13 +1,17 @@
 //! Table VISIBLE: `cell | 6 | ns | workflow id | run id -> WorkflowExecutionInfo`.
 //!
-//! What lists show of a run. Written by the decision that changes it.
+//! What lists show of a run. Written by the decision that changes it, several times in a run's
+//! life, so what its key says already is left out and put back when it is read.
 
 use std::sync::Arc;
 
 use api::Error;
 use base::{CELLS, Cell};
 use bytes::Bytes;
+use prost::Message;
 use storage::{Kv, Scan};
+use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
+use temporalio_protos::temporal::api::workflow::v1::WorkflowExecutionInfo;
 
 use super::key::{Table, after_prefix, header, put_id, run_prefix, split, take_run};
 use crate::run::RunKey;
@@ -19,6 +23,30 @@ const PAGE_CELLS: usize = 512;
 
 pub(crate) fn key(run: &RunKey) -> Bytes {
     run_prefix(Table::Visible, run).into()
+}
+
+pub(crate) fn encode(run: &RunKey, mut info: WorkflowExecutionInfo) -> Bytes {
+    let known = known_from_key(run);
+    info.execution = None;
+    if info.root_execution == known.root_execution {
+        info.root_execution = None;
+    }
+    info.encode_to_vec().into()
+}
+
+/// The whole message. Of joined messages the later one wins, and a row names a whole other
+/// root, or none.
+fn restore(run: &RunKey, row: &[u8]) -> Bytes {
+    let mut bytes = known_from_key(run).encode_to_vec();
+    bytes.extend_from_slice(row);
+    bytes.into()
+}
+
+/// Most runs have no parent.
+fn known_from_key(run: &RunKey) -> WorkflowExecutionInfo {
+    let (workflow_id, run_id) = (run.workflow.workflow_id.as_str().to_owned(), run.run_id.as_str().to_owned());
+    let execution = Some(WorkflowExecution { workflow_id, run_id });
+    WorkflowExecutionInfo { root_execution: execution.clone(), execution, ..Default::default() }
 }
 
 /// The run that a row is of.
@@ -71,7 +99,10 @@ impl VisibleRows {
                 self.kv.scan(&Scan::range(from, end, limit)).map_err(|error| Error::Internal(error.to_string()))?;
             let is_full = pairs.len() == limit;
             let last = pairs.last().map(|(key, _)| key.clone());
-            rows.extend(pairs.into_iter().map(|(_, value)| value));
+            for (key, row) in pairs {
+                let run = decode(&key).ok_or_else(|| Error::Internal("a key of the VISIBLE table".to_owned()))?;
+                rows.push(restore(&run, &row));
+            }
             if is_full && let Some(last) = last {
                 // The first key behind it.
                 return Ok((rows, Some([&last[..], &[0]].concat().into())));
@@ -94,9 +125,10 @@ mod tests {
         let mut batch = Batch::default();
         for index in 0..1000 {
             let run = WorkflowKey::new("mine", &format!("w{index}")).run("r");
-            batch.put(key(&run), index.to_string());
+            let info = WorkflowExecutionInfo { history_length: index, ..Default::default() };
+            batch.put(key(&run), encode(&run, info));
             let other = WorkflowKey::new("other", &format!("w{index}")).run("r");
-            batch.put(key(&other), "other");
+            batch.put(key(&other), encode(&other, WorkflowExecutionInfo::default()));
         }
         kv.write(batch).expect("memory takes it");
         let rows = VisibleRows::new(kv);
@@ -104,7 +136,12 @@ mod tests {
         loop {
             let (page, next) = rows.page("mine", cursor).expect("memory gives it");
             assert!(page.len() <= PAGE_ROWS);
-            seen.extend(page.iter().map(|row| String::from_utf8_lossy(row).parse::<u32>().expect("a number")));
+            seen.extend(page.into_iter().map(|row| {
+                let info = WorkflowExecutionInfo::decode(row).expect("a row");
+                let id = info.execution.expect("put back").workflow_id;
+                assert_eq!(id, format!("w{}", info.history_length));
+                info.history_length
+            }));
             cursor = next;
             if cursor.is_none() {
                 break;
@@ -112,6 +149,19 @@ mod tests {
         }
         seen.sort_unstable();
         assert_eq!(seen, (0..1000).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn what_the_key_says_is_left_out_and_put_back() {
+        let run = WorkflowKey::new("ns", "w").run("0199a0b1-0000-7000-8000-000000000001");
+        let alone = WorkflowExecutionInfo { history_length: 7, ..known_from_key(&run) };
+        let other = WorkflowExecution { workflow_id: "root".to_owned(), run_id: "r0".to_owned() };
+        let child = WorkflowExecutionInfo { root_execution: Some(other), ..alone.clone() };
+        assert_eq!(encode(&run, alone.clone()).len(), 2, "nothing but the length");
+        for info in [alone, child] {
+            let row = encode(&run, info.clone());
+            assert_eq!(WorkflowExecutionInfo::decode(restore(&run, &row)), Ok(info));
+        }
     }
 
     #[test]
