@@ -301,6 +301,15 @@ impl State {
         if self.speculative.is_some() { -self.speculations } else { self.core.workflow_task_stamp }
     }
 
+    /// The first attempt of a workflow task that this request started, while it is held: its
+    /// scheduled event and its stamp.
+    #[must_use]
+    pub fn task_held_for(&self, request_id: &str) -> Option<(i64, i64)> {
+        let is_same = self.is_running() && self.core.workflow_task_attempt == 1;
+        self.started.as_ref().filter(|started| is_same && started.request_id == request_id)?;
+        Some((self.task()?.scheduled_event_id, self.task_stamp()))
+    }
+
     /// Whether the next leader has something to offer.
     #[must_use]
     pub fn has_durable_tasks(&self) -> bool {

@@ -3,7 +3,7 @@
 use execution::policy::start_policy::{
     CurrentRun, Signal, StartDecision, decide_signal_with_start, decide_start, superseded,
 };
-use execution::workflow::{Command, Parent, Reply, Start, StartWorkflowTask, Task};
+use execution::workflow::{Command, Parent, Reply, Start, StartWorkflowTask, Task, WorkflowTaskStarted};
 use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
 use temporalio_protos::temporal::api::enums::v1::{EventType, WorkflowExecutionStatus};
 use temporalio_protos::temporal::api::workflowservice::v1::{
@@ -39,9 +39,11 @@ impl Leader {
         let current = self.current_run(&workflow)?;
         match decide_start(current.as_ref(), &request).map_err(rejected)? {
             StartDecision::ReturnExisting { run_id, started } => {
+                let task = self.eager_task_again(&workflow.run(&run_id), &request)?;
                 // A request that created no run was attached to this one.
                 let attached = Some(request.request_id).filter(|_| !started);
-                self.existing(caller, &workflow, &run_id, started, attached)
+                let response = self.existing_response(caller, &workflow, &run_id, started, attached)?;
+                self.started_answer(&workflow.run(&run_id), &response, task)
             }
             StartDecision::UseExisting { run_id, attach } => {
                 let attached = attach.as_ref().map(|attach| attach.request_id.clone()).filter(|id| !id.is_empty());
@@ -123,13 +125,7 @@ impl Leader {
         begin: Begin,
     ) -> Result<Answer, Fault> {
         let request = &begin.request;
-        let eager = request.request_eager_execution.then(|| PollWorkflowTaskQueueRequest {
-            namespace: request.namespace.clone(),
-            task_queue: request.task_queue.clone(),
-            identity: request.identity.clone(),
-            deployment_options: request.eager_worker_deployment_options.clone(),
-            ..PollWorkflowTaskQueueRequest::default()
-        });
+        let eager = eager_poll(request);
         let request_id = request.request_id.clone();
         let mut begun = self.begin_run(caller, workflow, current, replaced, begin)?;
         let draft = &mut begun.draft;
@@ -161,11 +157,38 @@ impl Leader {
             link: Some(link_to_start(caller, &run)),
             ..StartWorkflowExecutionResponse::default()
         };
+        self.started_answer(&run, &response, task)
+    }
+
+    /// What the repetition of a request gets that started its first task along.
+    fn eager_task_again(
+        &mut self,
+        run: &RunKey,
+        request: &StartWorkflowExecutionRequest,
+    ) -> Result<Option<Box<WorkflowTaskStarted>>, Fault> {
+        let Some(poll) = eager_poll(request) else { return Ok(None) };
+        let request_id = request.request_id.clone();
+        let Some((scheduled_event_id, stamp)) = self.state(run).task_held_for(&request_id) else { return Ok(None) };
+        let start = StartWorkflowTask { scheduled_event_id, stamp, request_id, poll };
+        // It changes nothing, so there is nothing to record.
+        let mut draft = self.draft(run)?;
+        match self.step(&mut draft, Command::StartWorkflowTask(Box::new(start)))? {
+            Reply::WorkflowTaskStarted(started) => Ok(Some(started)),
+            _ => Ok(None),
+        }
+    }
+
+    fn started_answer(
+        &mut self,
+        run: &RunKey,
+        response: &StartWorkflowExecutionResponse,
+        task: Option<Box<WorkflowTaskStarted>>,
+    ) -> Result<Answer, Fault> {
         match task {
-            None => Ok(Answer::message(&response)),
+            None => Ok(Answer::message(response)),
             Some(task) => {
-                let task = self.encode_workflow_task(&run, *task)?;
-                Ok(Answer::body(wire::with_field(&response, wire::TASK_OF_START, &[task])))
+                let task = self.encode_workflow_task(run, *task)?;
+                Ok(Answer::body(wire::with_field(response, wire::TASK_OF_START, &[task])))
             }
         }
     }
@@ -224,6 +247,17 @@ impl Leader {
         started: bool,
         attached: Option<String>,
     ) -> Result<Answer, Fault> {
+        Ok(Answer::message(&self.existing_response(caller, workflow, run_id, started, attached)?))
+    }
+
+    fn existing_response(
+        &mut self,
+        caller: &Caller,
+        workflow: &WorkflowKey,
+        run_id: &str,
+        started: bool,
+        attached: Option<String>,
+    ) -> Result<StartWorkflowExecutionResponse, Fault> {
         let run = self.resolve(workflow, run_id)?;
         let state = self.state(&run);
         let link = match attached {
@@ -232,14 +266,14 @@ impl Leader {
             }
             None => link_to_start(caller, &run),
         };
-        Ok(Answer::message(&StartWorkflowExecutionResponse {
+        Ok(StartWorkflowExecutionResponse {
             run_id: run_id.to_owned(),
             first_execution_run_id: state.first_execution_run_id().to_owned(),
             started,
             status: state.status().into(),
             link: Some(link),
             ..StartWorkflowExecutionResponse::default()
-        }))
+        })
     }
 
     /// What the start policy wants to know of the latest run.
@@ -264,6 +298,17 @@ impl Leader {
         let run = self.resolve(workflow, run_id)?;
         Ok(self.state(&run).first_execution_run_id().to_owned())
     }
+}
+
+/// The poll that a request to start asks for along with it.
+fn eager_poll(request: &StartWorkflowExecutionRequest) -> Option<PollWorkflowTaskQueueRequest> {
+    request.request_eager_execution.then(|| PollWorkflowTaskQueueRequest {
+        namespace: request.namespace.clone(),
+        task_queue: request.task_queue.clone(),
+        identity: request.identity.clone(),
+        deployment_options: request.eager_worker_deployment_options.clone(),
+        ..PollWorkflowTaskQueueRequest::default()
+    })
 }
 
 /// To the event that a request wrote, wherever it is in history.
