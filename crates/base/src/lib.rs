@@ -1,8 +1,9 @@
-//! The vocabulary of every other crate: ids, time, placement cells and the seams
-//! [`Clock`] and [`Entropy`]. It holds no behaviour that a reader would look for
+//! The vocabulary of every other crate: ids, time, placement cells, the form of search
+//! conditions, and the seams [`Clock`] and [`Entropy`]. It holds no behaviour that a reader would look for
 //! elsewhere and never grows helpers.
 
 mod cell;
+pub mod condition;
 mod entropy;
 mod ids;
 mod net;

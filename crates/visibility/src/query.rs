@@ -2,21 +2,14 @@
 //! `GROUP BY` and `ORDER BY` behind it. Text -> a filter whose names and types are checked.
 
 mod duration;
-mod lexer;
-mod parser;
 mod values;
 
+use base::condition::{self, Operand, Tree};
 use base::{AttributeType, CustomAttributes, builtin_attribute};
-
-use parser::{Operand, Tree};
 
 use crate::document::Field;
 use crate::filter::{Comparison, Filter};
 use crate::value::Value;
-
-/// Where the condition begins in the statement that the incumbent wraps around it; places
-/// in error messages count from there.
-const STATEMENT: &str = "select * from table1 where ";
 
 /// The attribute that hides what is no workflow of the user.
 pub(crate) const NAMESPACE_DIVISION: &str = "TemporalNamespaceDivision";
@@ -48,14 +41,6 @@ impl QueryError {
     }
 }
 
-/// Not even the grammar holds.
-#[derive(Clone, PartialEq, Eq, Debug)]
-struct Malformed {
-    /// Bytes of the condition before the end of what was not expected.
-    end: usize,
-    near: String,
-}
-
 /// An attribute as the query names it.
 #[derive(Clone, Debug)]
 struct Column {
@@ -73,11 +58,8 @@ impl Query {
 
     pub fn parse(text: &str, custom: &CustomAttributes) -> Result<Self, QueryError> {
         let text = text.trim();
-        let parsed = parser::parse(text).map_err(|malformed| {
-            let place = STATEMENT.len() + malformed.end + 1;
-            let near = if malformed.near.is_empty() { String::new() } else { format!(" near '{}'", malformed.near) };
-            QueryError(format!("malformed SQL query: syntax error at position {place}{near}"))
-        })?;
+        let parsed =
+            condition::parse(text).map_err(|malformed| QueryError(format!("malformed SQL query: {malformed}")))?;
         if parsed.has_limit {
             return Err(QueryError::unsupported("'LIMIT' clause"));
         }
@@ -197,7 +179,7 @@ impl Converter<'_> {
 
     fn column(&mut self, operand: &Operand) -> Result<Column, QueryError> {
         let Operand::Column(alias) = operand else {
-            return Err(QueryError::invalid(format_args!("must be a column name but was {}", operand.shown_kind())));
+            return Err(QueryError::invalid(format_args!("must be a column name but was {}", shown_kind(operand))));
         };
         let column = self.resolve(alias)?;
         self.mentions_division |= column.field.name() == NAMESPACE_DIVISION;
@@ -227,12 +209,28 @@ impl Converter<'_> {
     }
 }
 
+/// As clients know it from errors.
+fn shown_kind(operand: &Operand) -> &'static str {
+    match operand {
+        Operand::Column(_) => "*sqlparser.ColName",
+        Operand::Text(_) | Operand::Number(_) => "*sqlparser.SQLVal",
+        Operand::Signed { operand, .. } if matches!(**operand, Operand::Number(_)) => "*sqlparser.SQLVal",
+        Operand::Signed { .. } => "*sqlparser.UnaryExpr",
+        Operand::Bool(_) => "sqlparser.BoolVal",
+        Operand::Null => "*sqlparser.NullVal",
+        Operand::List(_) => "sqlparser.ValTuple",
+        Operand::Function(_) => "*sqlparser.FuncExpr",
+        Operand::Inner(_) => "*sqlparser.ParenExpr",
+        Operand::Binary => "*sqlparser.BinaryExpr",
+    }
+}
+
 fn check_operator(column: &Column, operator: &str) -> Result<(), QueryError> {
     let is_supported = match column.kind {
         AttributeType::Text => matches!(operator, "=" | "!="),
         AttributeType::KeywordList => matches!(operator, "=" | "!=" | "in" | "not in"),
-        AttributeType::Keyword => !matches!(operator, "<=>" | "like" | "not like"),
-        _ => !matches!(operator, "<=>" | "like" | "not like" | "starts_with" | "not starts_with"),
+        AttributeType::Keyword => !matches!(operator, "<=>" | "like" | "not like" | "regexp" | "not regexp"),
+        _ => matches!(operator, "=" | "!=" | "<" | "<=" | ">" | ">=" | "in" | "not in"),
     };
     if is_supported {
         return Ok(());

@@ -1,16 +1,11 @@
 //! The filter of `ListWorkers` and `CountWorkers`: the condition of an SQL `WHERE`, over the
 //! few columns that a heartbeat has.
 //!
-//! ```text
-//! or   := and (OR and)*          and := not (AND not)*        not := NOT not | test
-//! test := operand [ op operand | [NOT] STARTS_WITH x | [NOT] BETWEEN x AND y | IS [NOT] NULL | ... ]
-//! ```
 //! What is no SQL is refused. What is SQL but means nothing here (another column, `LIKE`, a
 //! number for a text) matches no worker: the incumbent finds out while it looks at each
 //! worker and swallows the error, and tools have come to expect an empty list.
 
-mod lexer;
-mod parser;
+mod meaning;
 
 use api::Error;
 use base::Timestamp;
@@ -99,7 +94,7 @@ impl Query {
         if lower.starts_with("where ") || lower.starts_with("select ") {
             return Err(Error::InvalidArgument(format!("invalid filter: {trimmed}")));
         }
-        parser::parse(trimmed).map(|condition| Self(Some(condition)))
+        meaning::parse(trimmed).map(|condition| Self(Some(condition)))
     }
 
     pub(super) fn matches(&self, heartbeat: &WorkerHeartbeat) -> bool {

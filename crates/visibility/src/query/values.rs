@@ -1,9 +1,9 @@
 //! Literals -> values of the type of their column.
 
 use base::AttributeType;
+use base::condition::Operand;
 
-use super::parser::Operand;
-use super::{Column, QueryError, duration};
+use super::{Column, QueryError, duration, shown_kind};
 use crate::document::{EXECUTION_DURATION, EXECUTION_STATUS, status_of_name, status_of_number};
 use crate::value::Value;
 
@@ -27,7 +27,9 @@ pub(super) fn single(operand: &Operand, column: &Column) -> Result<Value, QueryE
         Operand::Column(name) => Err(QueryError::unsupported(format_args!(
             "column name on the right side of comparison expression (did you forget to quote {name:?}?)"
         ))),
-        Operand::Binary => Err(QueryError::invalid(format_args!("unexpected value type {}", operand.shown_kind()))),
+        Operand::Binary | Operand::Inner(_) => {
+            Err(QueryError::invalid(format_args!("unexpected value type {}", shown_kind(operand))))
+        }
         Operand::Function(_) => Err(QueryError::unsupported("nested func")),
         Operand::List(_) => Err(QueryError::invalid("a list where one value is expected")),
         Operand::Null => Err(QueryError::invalid("unexpected value type null: use IS NULL or IS NOT NULL")),

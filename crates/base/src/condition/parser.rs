@@ -3,110 +3,38 @@
 //! ```text
 //!  query := [or] [GROUP BY column, ..] [ORDER BY column [ASC|DESC], ..] [LIMIT n] [;]
 //!  or    := and (OR and)*          and := not (AND not)*         not := NOT not | condition
-//!  condition := ( or ) | operand [ comparison operand | [NOT] IN (operand, ..) | [NOT] STARTS_WITH operand
+//!  condition := operand [ comparison operand | [NOT] IN (operand, ..) | [NOT] STARTS_WITH operand
 //!             | [NOT] BETWEEN operand AND operand | IS [NOT] NULL ]
+//!  operand := ( or ) | name | text | number | name(operand, ..) | arithmetic with them
 //! ```
 
-use super::Malformed;
 use super::lexer::{Placed, Token, tokens};
+use super::{Malformed, Operand, Parsed, Tree};
 
 /// A request must not exhaust the stack.
 const DEPTH_MAX: usize = 100;
 
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Tree {
-    And(Box<Self>, Box<Self>),
-    Or(Box<Self>, Box<Self>),
-    Not(Box<Self>),
-    Compare {
-        left: Operand,
-        operator: &'static str,
-        right: Operand,
-    },
-    Between {
-        left: Operand,
-        negated: bool,
-        from: Operand,
-        to: Operand,
-    },
-    IsNull {
-        left: Operand,
-        negated: bool,
-    },
-    /// `IS TRUE` and its like.
-    IsOther {
-        left: Operand,
-    },
-    /// An operand with nothing to compare it with.
-    Alone(Operand),
+/// A condition, or none, and what stands behind it.
+///
+/// # Errors
+/// It is not in the language.
+pub fn parse(text: &str) -> Result<Parsed, Malformed> {
+    let mut parser = Parser::new(text);
+    let condition = if parser.at_clause() { None } else { Some(parser.or()?) };
+    parser.clauses(condition)
 }
 
-#[derive(Clone, PartialEq, Debug)]
-pub(super) enum Operand {
-    Column(String),
-    Text(String),
-    Number(String),
-    Bool(bool),
-    Null,
-    Signed {
-        sign: &'static str,
-        operand: Box<Self>,
-    },
-    List(Vec<Self>),
-    Function(String),
-    /// Arithmetic; nothing takes it.
-    Binary,
-}
-
-impl Operand {
-    /// As clients know it from errors.
-    pub(super) fn shown_kind(&self) -> &'static str {
-        match self {
-            Self::Column(_) => "*sqlparser.ColName",
-            Self::Text(_) | Self::Number(_) => "*sqlparser.SQLVal",
-            Self::Signed { operand, .. } if matches!(**operand, Self::Number(_)) => "*sqlparser.SQLVal",
-            Self::Signed { .. } => "*sqlparser.UnaryExpr",
-            Self::Bool(_) => "sqlparser.BoolVal",
-            Self::Null => "*sqlparser.NullVal",
-            Self::List(_) => "sqlparser.ValTuple",
-            Self::Function(_) => "*sqlparser.FuncExpr",
-            Self::Binary => "*sqlparser.BinaryExpr",
-        }
+/// The same of a text that must have a condition.
+///
+/// # Errors
+/// It is not in the language, or has no condition.
+pub fn parse_some(text: &str) -> Result<(Tree, Parsed), Malformed> {
+    let mut parser = Parser::new(text);
+    if text.is_empty() {
+        return Err(Malformed { end: None, near: String::new() });
     }
-}
-
-#[derive(Clone, PartialEq, Debug, Default)]
-pub(super) struct Parsed {
-    pub(super) condition: Option<Tree>,
-    pub(super) group_by: Vec<Operand>,
-    /// Each with whether it descends.
-    pub(super) order_by: Vec<(Operand, bool)>,
-    pub(super) has_limit: bool,
-}
-
-pub(super) fn parse(text: &str) -> Result<Parsed, Malformed> {
-    let mut parser = Parser { tokens: tokens(text)?, next: 0, depth: 0 };
-    let mut parsed = Parsed::default();
-    if !parser.at_clause() {
-        parsed.condition = Some(parser.or()?);
-    }
-    if parser.takes("group") {
-        parser.expect("by")?;
-        parsed.group_by = parser.listed(Parser::value)?;
-    }
-    if parser.takes("order") {
-        parser.expect("by")?;
-        parsed.order_by = parser.listed(Parser::ordering)?;
-    }
-    if parser.takes("limit") {
-        parser.value()?;
-        parsed.has_limit = true;
-    }
-    parser.takes_sign(";");
-    match parser.peek() {
-        Token::End => Ok(parsed),
-        _ => Err(parser.malformed()),
-    }
+    let condition = parser.or()?;
+    Ok((condition, parser.clauses(None)?))
 }
 
 struct Parser {
@@ -116,6 +44,31 @@ struct Parser {
 }
 
 impl Parser {
+    fn new(text: &str) -> Self {
+        Self { tokens: tokens(text), next: 0, depth: 0 }
+    }
+
+    fn clauses(&mut self, condition: Option<Tree>) -> Result<Parsed, Malformed> {
+        let mut parsed = Parsed { condition, ..Parsed::default() };
+        if self.takes("group") {
+            self.expect("by")?;
+            parsed.group_by = self.listed(Self::value)?;
+        }
+        if self.takes("order") {
+            self.expect("by")?;
+            parsed.order_by = self.listed(Self::ordering)?;
+        }
+        if self.takes("limit") {
+            self.value()?;
+            parsed.has_limit = true;
+        }
+        self.takes_sign(";");
+        match self.peek() {
+            Token::End => Ok(parsed),
+            _ => Err(self.malformed()),
+        }
+    }
+
     fn peek(&self) -> &Token {
         &self.tokens[self.next].token
     }
@@ -157,7 +110,7 @@ impl Parser {
         let Placed { token, end } = &self.tokens[self.next];
         let near = token.shown();
         let is_keyword = matches!(token, Token::Word(word) if is_keyword(word));
-        Malformed { end: *end, near: if is_keyword { near.to_lowercase() } else { near.to_owned() } }
+        Malformed { end: Some(*end), near: if is_keyword { near.to_lowercase() } else { near.to_owned() } }
     }
 
     fn at_clause(&self) -> bool {
@@ -188,12 +141,12 @@ impl Parser {
         }
         let tree = if self.takes("not") {
             Tree::Not(Box::new(self.not()?))
-        } else if self.takes_sign("(") {
-            let tree = self.or()?;
-            self.expect_sign(")")?;
-            tree
         } else {
-            self.condition()?
+            match self.condition()? {
+                // `(a = b)` is a condition in itself, unless something is compared with it.
+                Tree::Alone(Operand::Inner(tree)) => *tree,
+                tree => tree,
+            }
         };
         self.depth -= 1;
         Ok(tree)
@@ -228,8 +181,14 @@ impl Parser {
             let operator = named("starts_with", "not starts_with");
             return Ok(Tree::Compare { left, operator, right: self.value()? });
         }
-        if self.takes("like") {
-            return Ok(Tree::Compare { left, operator: named("like", "not like"), right: self.value()? });
+        for (word, operator) in [
+            ("like", named("like", "not like")),
+            ("regexp", named("regexp", "not regexp")),
+            ("rlike", named("regexp", "not regexp")),
+        ] {
+            if self.takes(word) {
+                return Ok(Tree::Compare { left, operator, right: self.value()? });
+            }
         }
         if self.takes("between") {
             let from = self.value()?;
@@ -245,7 +204,7 @@ impl Parser {
     /// An operand, or arithmetic with several.
     fn value(&mut self) -> Result<Operand, Malformed> {
         let mut value = self.operand()?;
-        while ["+", "-", "*", "/", "%"].into_iter().any(|sign| self.takes_sign(sign)) {
+        while ["+", "-", "*", "/", "%", "&", "|", "^"].into_iter().any(|sign| self.takes_sign(sign)) {
             self.operand()?;
             value = Operand::Binary;
         }
@@ -264,6 +223,11 @@ impl Parser {
                 return Ok(Operand::Signed { sign, operand });
             }
         }
+        if self.takes_sign("(") {
+            let tree = self.or()?;
+            self.expect_sign(")")?;
+            return Ok(Operand::Inner(Box::new(tree)));
+        }
         let operand = match self.peek().clone() {
             Token::Word(word) if word.eq_ignore_ascii_case("true") => Operand::Bool(true),
             Token::Word(word) if word.eq_ignore_ascii_case("false") => Operand::Bool(false),
@@ -272,7 +236,7 @@ impl Parser {
             Token::Word(name) | Token::Quoted(name) => Operand::Column(name),
             Token::Text(text) => Operand::Text(text),
             Token::Number(number) => Operand::Number(number),
-            Token::Sign(_) | Token::End => return Err(self.malformed()),
+            Token::Sign(_) | Token::End | Token::Garbage(_) => return Err(self.malformed()),
         };
         self.take();
         match operand {
@@ -307,7 +271,7 @@ impl Parser {
 
 /// Words that cannot be names unless they are quoted.
 fn is_keyword(word: &str) -> bool {
-    const KEYWORDS: [&str; 18] = [
+    const KEYWORDS: [&str; 19] = [
         "and",
         "or",
         "not",
@@ -326,6 +290,44 @@ fn is_keyword(word: &str) -> bool {
         "asc",
         "desc",
         "exists",
+        "xor",
     ];
     KEYWORDS.iter().any(|keyword| word.eq_ignore_ascii_case(keyword))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(text: &str) -> Tree {
+        parse(text).unwrap().condition.unwrap()
+    }
+
+    #[test]
+    fn parentheses_are_conditions_unless_something_is_compared_with_them() {
+        assert_eq!(condition("((a = 1))"), condition("a = 1"));
+        assert_eq!(condition("(a = 1) AND b IS NULL"), condition("a = 1 and (b is null)"));
+        let Tree::Compare { left: Operand::Inner(inner), .. } = condition("(a = 1) = 2") else {
+            panic!("no comparison")
+        };
+        assert_eq!(*inner, condition("a = 1"));
+    }
+
+    #[test]
+    fn the_first_thing_that_is_wrong_is_named() {
+        let place = |text: &str| parse(text).unwrap_err().to_string();
+        assert_eq!(place("a == §"), "syntax error at position 32");
+        assert_eq!(place("a = §"), "syntax error at position 34 near '§'");
+        assert_eq!(place("a = 1 SELECT"), "syntax error at position 40 near 'select'");
+        assert_eq!(parse_some("").unwrap_err().to_string(), "syntax error at position 1");
+        assert_eq!(parse_some("ORDER BY a").unwrap_err().to_string(), "syntax error at position 33 near 'order'");
+        assert_eq!(parse("ORDER BY a").unwrap().condition, None);
+    }
+
+    #[test]
+    fn depth_is_bounded() {
+        for deep in ["(".repeat(10_000), "not ".repeat(10_000), format!("a = {}1", "-".repeat(10_000))] {
+            assert!(parse(&deep).is_err());
+        }
+    }
 }
