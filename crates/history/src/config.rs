@@ -18,6 +18,8 @@ pub struct Config {
     pub pipeline_depth: usize,
     /// Of the node: runs kept in memory. Those with a started workflow task are kept beyond it.
     pub cache_runs_max: usize,
+    /// Of the node: runs kept in memory after they have closed, for those who wait for the end.
+    pub cache_closed_runs_max: usize,
     /// Of the node: bytes of state and of recent history kept in memory, by estimate.
     pub cache_bytes_max: usize,
     /// Bytes of recent history kept with a run, for workers that follow it.
@@ -80,6 +82,7 @@ impl Default for Config {
             batch_bytes_max: 1 << 20,
             pipeline_depth: 4,
             cache_runs_max: 50_000,
+            cache_closed_runs_max: 1024,
             cache_bytes_max: 96 << 20,
             cache_history_bytes_max: 64 << 10,
             timer_window: Duration::from_secs(60),
@@ -129,6 +132,7 @@ impl Config {
         let share = |total: usize, min: usize| (total / shards.max(1)).max(min.min(total));
         Self {
             cache_runs_max: share(self.cache_runs_max, RUNS_MIN),
+            cache_closed_runs_max: share(self.cache_closed_runs_max, RUNS_MIN),
             cache_bytes_max: share(self.cache_bytes_max, CACHE_BYTES_MIN),
             timers_max: share(self.timers_max, TIMERS_MIN),
             dispatch_tasks_max: share(self.dispatch_tasks_max, TASKS_MIN),

@@ -10,6 +10,7 @@ use base::Timestamp;
 use bytes::Bytes;
 use execution::workflow::{RowKey, State};
 
+use crate::Config;
 use crate::run::{RunKey, WorkflowKey};
 
 /// Entries looked at in one eviction, so that a cache full of pinned runs costs little.
@@ -111,6 +112,7 @@ struct Current {
 
 pub(super) struct Cache {
     runs_max: usize,
+    closed_runs_max: usize,
     bytes_max: usize,
     /// Boxed: entries are large, and a map that grows moves all of them.
     runs: HashMap<RunKey, Box<Entry>>,
@@ -118,19 +120,23 @@ pub(super) struct Cache {
     order: BTreeMap<u64, RunKey>,
     bytes: usize,
     clock: u64,
+    /// Runs that closed, oldest first. Some may be gone.
+    closed: VecDeque<RunKey>,
     currents: HashMap<WorkflowKey, Current>,
     currents_order: VecDeque<(u64, WorkflowKey)>,
 }
 
 impl Cache {
-    pub(super) fn new(runs_max: usize, bytes_max: usize) -> Self {
+    pub(super) fn new(config: &Config) -> Self {
         Self {
-            runs_max,
-            bytes_max,
+            runs_max: config.cache_runs_max,
+            closed_runs_max: config.cache_closed_runs_max,
+            bytes_max: config.cache_bytes_max,
             runs: HashMap::new(),
             order: BTreeMap::new(),
             bytes: 0,
             clock: 0,
+            closed: VecDeque::new(),
             currents: HashMap::new(),
             currents_order: VecDeque::new(),
         }
@@ -187,6 +193,11 @@ impl Cache {
         self.runs.insert(run, Box::new(entry));
     }
 
+    /// The run has closed: hardly anybody will ask for it for long.
+    pub(super) fn note_closed(&mut self, run: &RunKey) {
+        self.closed.push_back(run.clone());
+    }
+
     /// `Some(None)`: there is surely no current run.
     pub(super) fn current(&self, workflow: &WorkflowKey) -> Option<(Option<&str>, u64)> {
         self.currents.get(workflow).map(|current| (current.run_id.as_deref(), current.last_seq))
@@ -210,6 +221,14 @@ impl Cache {
                 self.touch(&run);
             }
         }
+        for _ in 0..EVICTION_PROBES.min(self.closed.len().saturating_sub(self.closed_runs_max)) {
+            let Some(run) = self.closed.pop_front() else { break };
+            match self.runs.get(&run) {
+                Some(entry) if entry.may_go(applied_seq) => self.remove(&run),
+                Some(_) => self.closed.push_back(run),
+                None => {}
+            }
+        }
         // The rows of applied batches say the same.
         while let Some((seq, _)) = self.currents_order.front()
             && *seq <= applied_seq
@@ -226,5 +245,41 @@ impl Cache {
             self.order.remove(&entry.used);
             self.bytes -= entry.bytes();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn run(number: usize) -> RunKey {
+        WorkflowKey::new("ns", &format!("w{number}")).run("r")
+    }
+
+    fn kept(cache: &Cache, runs: usize) -> Vec<usize> {
+        (0..runs).filter(|number| cache.contains(&run(*number))).collect()
+    }
+
+    #[test]
+    fn closed_runs_go_before_open_ones() {
+        let mut cache = Cache::new(&Config { cache_closed_runs_max: 2, ..Config::default() });
+        for number in 0..6 {
+            let mut entry = Entry::new(Some(State::new()));
+            // The last write to run 2 is not applied yet.
+            entry.last_seq = if number == 2 { 9 } else { 1 };
+            cache.insert(run(number), entry);
+        }
+        for number in 1..6 {
+            cache.note_closed(&run(number));
+        }
+        for _ in 0..3 {
+            cache.evict(8);
+        }
+        assert_eq!(kept(&cache, 6), [0, 2, 5]);
+        cache.evict(9);
+        assert_eq!(kept(&cache, 6), [0, 2, 5], "two may stay");
+        cache.note_closed(&run(6));
+        cache.evict(9);
+        assert_eq!(cache.closed.len(), 2);
     }
 }

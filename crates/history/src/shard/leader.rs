@@ -138,7 +138,7 @@ impl Leader {
         let config = &context.config;
         Self {
             term,
-            cache: Cache::new(config.cache_runs_max, config.cache_bytes_max),
+            cache: Cache::new(config),
             timers: Timers::new(context.cells, config.timer_window, config.timers_max),
             dispatch: Dispatch::new(),
             errands: Errands::default(),
@@ -178,7 +178,7 @@ impl Leader {
             Stop::Store(_) | Stop::Corrupt(_) => self.finish_commits().await.then_some(self.next_seq),
             Stop::Shutdown | Stop::Role | Stop::Propose(_) => None,
         };
-        let cache = mem::replace(&mut self.cache, Cache::new(0, 0));
+        let cache = mem::replace(&mut self.cache, Cache::new(&self.context.config));
         self.fail(inputs);
         Ended { stop, next_seq, cache }
     }

@@ -49,6 +49,7 @@ impl Leader {
             }
             let entry = self.cache.get(&run).expect("inserted above");
             let is_seen_changed = state.is_seen_changed(entry.state.as_ref());
+            let was_open = entry.state.as_ref().is_none_or(|before| before.delete_after().is_none());
             let rows = rows.into_iter().map(|row| (state.encode_row(&row), row));
             // What a row was that never was, or is gone, needs no delete.
             let rows: Vec<_> = rows.filter(|(value, row)| value.is_some() || entry.has(row)).collect();
@@ -58,6 +59,9 @@ impl Leader {
                     Some(value) => self.building.put(key, value.clone()),
                     None => self.building.delete(key),
                 }
+            }
+            if was_open && state.delete_after().is_some() {
+                self.cache.note_closed(&run);
             }
             if is_seen_changed {
                 self.building.put(visible::key(&run), visible::encode(&run, state.list_info()));
