@@ -55,9 +55,9 @@ mod external;
 
 pub use apply::apply;
 pub use command::{
-    ActivityTarget, ByWorkflow, CancelActivity, ChildClosed, Command, CompleteActivity, CompleteWorkflowTask,
-    FailActivity, FailWorkflowTask, FinishErrand, FreshIds, Heartbeat, Parent, ReturnActivityTask, Start,
-    StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
+    ActivityTarget, AdoptWorkflowTask, ByWorkflow, CancelActivity, ChildClosed, Command, CompleteActivity,
+    CompleteWorkflowTask, FailActivity, FailWorkflowTask, FinishErrand, FreshIds, Heartbeat, Parent,
+    ReturnActivityTask, Start, StartActivityTask, StartWorkflowTask, WorkflowTaskToken,
 };
 pub use decision::{
     ActivityStarted, ActivityTaskRef, ActivityTaskStarted, Change, Decision, NewRun, Note, Reply, Soft, Task,
@@ -88,6 +88,7 @@ pub fn decide(state: &State, command: Command, now: Timestamp, limits: &Limits) 
     let reply = match command {
         Command::Start(command) => start::start(&mut step, *command)?,
         Command::StartWorkflowTask(command) => workflow_task::start(&mut step, &command),
+        Command::AdoptWorkflowTask(command) => workflow_task::adopt(&mut step, *command),
         Command::CompleteWorkflowTask(command) => {
             let before = step.state.clone();
             complete::complete(&mut step, &before, *command)?

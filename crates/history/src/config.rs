@@ -38,6 +38,9 @@ pub struct Config {
     pub offer_timeout: Duration,
     /// After a refused offer, the next one is made at the latest then.
     pub offer_retry: Duration,
+    /// For so long a new leader leaves the workflow tasks that it finds to the workers that may
+    /// have got them from the last one.
+    pub adoption_window: Duration,
     /// A partition that holds tasks of the shard and was silent for this long is asked
     /// whether it still has them.
     pub partition_check: Duration,
@@ -92,6 +95,7 @@ impl Default for Config {
             offer_tasks_max: 256,
             offer_timeout: Duration::from_secs(5),
             offer_retry: Duration::from_millis(100),
+            adoption_window: Duration::from_secs(1),
             partition_check: Duration::from_secs(5),
             errands_max: 100_000,
             errands_in_flight_max: 64,

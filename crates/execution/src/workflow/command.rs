@@ -89,6 +89,16 @@ pub struct WorkflowTaskToken {
     pub started_time: Timestamp,
 }
 
+/// A worker answers a task that an earlier leader handed out and did not write.
+#[derive(Clone, Debug)]
+pub struct AdoptWorkflowTask {
+    pub token: WorkflowTaskToken,
+    /// What the start said of itself and of the worker.
+    pub request_id: String,
+    pub identity: String,
+    pub worker_version: Option<WorkerVersionStamp>,
+}
+
 #[derive(Clone, Debug)]
 pub struct StartWorkflowTask {
     pub scheduled_event_id: i64,
@@ -169,6 +179,7 @@ pub struct Heartbeat {
 pub enum Command {
     Start(Box<Start>),
     StartWorkflowTask(Box<StartWorkflowTask>),
+    AdoptWorkflowTask(Box<AdoptWorkflowTask>),
     CompleteWorkflowTask(Box<CompleteWorkflowTask>),
     FailWorkflowTask(Box<FailWorkflowTask>),
     StartActivityTask(Box<StartActivityTask>),

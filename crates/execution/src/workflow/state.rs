@@ -340,6 +340,13 @@ impl State {
         self.is_running() && (is_held || self.speculative.is_some() || !self.admitted.is_empty())
     }
 
+    /// The request that started the workflow task which a worker holds, if a leader of another
+    /// term may take the answer: not that of a task which was never written.
+    #[must_use]
+    pub fn held_request_id(&self) -> Option<&str> {
+        self.started.as_ref().filter(|_| self.speculative.is_none()).map(|started| started.request_id.as_str())
+    }
+
     /// Whether the start of the workflow task is written: the next leader knows who holds it.
     #[must_use]
     pub fn is_start_kept(&self) -> bool {

@@ -20,8 +20,8 @@ mod held;
 pub(crate) mod speculative;
 
 pub(crate) use held::{
-    Author, Resend, check_token, ids, keep, keep_start, kept_start, start, start_inline, suggest_continue_as_new,
-    write_start,
+    Author, Resend, adopt, check_token, ids, keep, keep_start, kept_start, start, start_inline,
+    suggest_continue_as_new, write_start,
 };
 pub(crate) use speculative::time_out as speculative_time_out;
 

@@ -6,9 +6,9 @@ use std::time::Duration;
 use base::{RunId, Timestamp};
 use execution::Rejection;
 use execution::workflow::{
-    ActivityTarget, ActivityTaskStarted, Change, Command, Decision, FreshIds, NewRun, Note, Reply, ReturnActivityTask,
-    Soft, Start, StartActivityTask, StartWorkflowTask, State, StoredActivity, Task, UpdateEnd, UpdateStage,
-    WorkflowTaskStarted, WorkflowTaskToken,
+    ActivityTarget, ActivityTaskStarted, AdoptWorkflowTask, Change, Command, Decision, FreshIds, NewRun, Note, Reply,
+    ReturnActivityTask, Soft, Start, StartActivityTask, StartWorkflowTask, State, StoredActivity, Task, UpdateEnd,
+    UpdateStage, WorkflowTaskStarted, WorkflowTaskToken,
 };
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::enums::v1::{TaskQueueKind, WorkflowExecutionStatus};
@@ -181,6 +181,12 @@ impl Runner {
         match call.verb.as_str() {
             "start" => Command::Start(Box::new(self.start(call))),
             "poll" => Command::StartWorkflowTask(Box::new(self.poll(call))),
+            "adopt" => Command::AdoptWorkflowTask(Box::new(AdoptWorkflowTask {
+                token: self.workflow_token(call),
+                request_id: "adopted".into(),
+                identity: call.text_or("worker", "worker"),
+                worker_version: None,
+            })),
             "complete" => Command::CompleteWorkflowTask(Box::new(requests::complete_task(
                 self.workflow_token(call),
                 self.fresh(),

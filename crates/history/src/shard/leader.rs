@@ -121,6 +121,10 @@ pub(super) struct Leader {
     ready: Vec<Pending>,
     /// Runs with tasks that are still to be offered, by a scan.
     pending_scan: Option<CellScan>,
+    /// Until then workflow tasks that a scan finds are left to the workers that may have them.
+    patient_until: Instant,
+    /// Such tasks were left.
+    left_some: bool,
     now: Timestamp,
     /// Runs written since the last check, if anybody checks.
     pub(super) written: BTreeSet<RunKey>,
@@ -157,6 +161,8 @@ impl Leader {
             barriers: FuturesUnordered::new(),
             ready: Vec::new(),
             pending_scan: Some(CellScan::new(context.cells)),
+            patient_until: Instant::now() + config.adoption_window,
+            left_some: false,
             now: Timestamp::ZERO,
             written: BTreeSet::new(),
             depends: 0,
@@ -261,6 +267,10 @@ impl Leader {
         if self.in_flight.len() < self.context.config.pipeline_depth {
             let now = self.read_clock();
             has_more |= self.timers.scan_slice(&*self.context.kv, now)?;
+            if self.left_some && self.pending_scan.is_none() && Instant::now() >= self.patient_until {
+                self.left_some = false;
+                self.pending_scan = Some(CellScan::new(self.context.cells));
+            }
             has_more |= self.scan_pending()?;
             has_more |= self.fire_due()?;
             self.send_errands()?;
@@ -450,6 +460,9 @@ impl Leader {
                     Task::Errand(errand) if last_seq > self.committed_seq => {
                         self.after(last_seq).found.push((run.clone(), errand));
                     }
+                    // The last leader may have handed it out. Who has it answers us, see `held_task`;
+                    // a second copy would only disturb.
+                    Task::Workflow(_) if Instant::now() < self.patient_until => self.left_some = true,
                     task => self.push_task(&run, &task, Origin::Found),
                 }
             }
@@ -467,7 +480,8 @@ impl Leader {
         }
         let now = self.context.clock.now();
         let timer = Instant::now() + self.timers.next_wake().since(now).min(SLEEP_MAX);
-        let retries = [self.dispatch.next_retry(), self.errands.next_retry()];
+        let left = Some(self.patient_until).filter(|_| self.left_some);
+        let retries = [self.dispatch.next_retry(), self.errands.next_retry(), left];
         retries.into_iter().flatten().fold(timer, Instant::min)
     }
 

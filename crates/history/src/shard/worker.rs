@@ -7,13 +7,16 @@ use api::internal::{
 use base::Timestamp;
 use bytes::Bytes;
 use execution::workflow::{
-    Command, CompleteWorkflowTask, FailWorkflowTask, Reply, Task, WorkflowTaskRef, WorkflowTaskStarted,
+    AdoptWorkflowTask, Command, CompleteWorkflowTask, FailWorkflowTask, Reply, Task, WorkflowTaskRef,
+    WorkflowTaskStarted,
 };
 use prost::Message;
+use temporalio_protos::temporal::api::common::v1::WorkerVersionStamp;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     RespondWorkflowTaskCompletedResponse, RespondWorkflowTaskFailedResponse,
 };
 
+use super::draft::Draft;
 use super::input::Answer;
 use super::leader::{Fault, Leader};
 use crate::error;
@@ -50,9 +53,11 @@ impl Leader {
     pub(super) fn complete_workflow_task(&mut self, request: RespondWorkflowTaskCompleted) -> Result<Answer, Fault> {
         let RespondWorkflowTaskCompleted { token, request } = request;
         let (token, request) = (token.unwrap_or_default(), request.unwrap_or_default());
-        let (run, core_token) = self.held_task(&token)?;
+        #[expect(deprecated, reason = "the start names it, too")]
+        let author = || (request.identity.clone(), request.worker_version_stamp.clone());
+        let (mut draft, core_token) = self.held_task(token, author)?;
         self.check_namespaces(&request.commands)?;
-        let mut draft = self.draft(&run)?;
+        let run = draft.run.clone();
         let fresh = self.fresh_ids();
         let query_results = request.query_results.clone();
         let command = CompleteWorkflowTask { token: core_token, request, fresh };
@@ -87,9 +92,15 @@ impl Leader {
     pub(super) fn fail_workflow_task(&mut self, request: RespondWorkflowTaskFailed) -> Result<Answer, Fault> {
         let RespondWorkflowTaskFailed { token, request } = request;
         let (token, request) = (token.unwrap_or_default(), request.unwrap_or_default());
-        let (run, core_token) = self.held_task(&token)?;
+        #[expect(deprecated, reason = "the start names it, too")]
+        let author = || (request.identity.clone(), request.worker_version.clone());
+        let (mut draft, core_token) = self.held_task(token, author)?;
         let command = FailWorkflowTask { token: core_token, request };
-        self.command(&run, Command::FailWorkflowTask(Box::new(command)))?;
+        let reply = self.step(&mut draft, Command::FailWorkflowTask(Box::new(command)))?;
+        self.record(draft);
+        if let Reply::Refused(rejection) = reply {
+            return Err(error::rejected(rejection).into());
+        }
         Ok(Answer::message(&RespondWorkflowTaskFailedResponse::default()))
     }
 
@@ -149,27 +160,40 @@ impl Leader {
             attempt: token.attempt,
             started_time: Some(token.started_time.to_proto()),
             term: self.term.0,
+            request_id: self.state(run).held_request_id().unwrap_or_default().to_owned(),
         }
     }
 
-    /// The run and the token as the core knows it. A task that another leader handed out is
-    /// lost, unless it took so long that its start was written.
+    /// A draft of the run, in which a worker holds the task, and the token as the core knows it.
+    ///
+    /// A task that a leader of another term handed out is taken as it is if its start was
+    /// written, and taken over if nothing has happened since; otherwise it is lost.
     fn held_task(
         &mut self,
-        token: &WorkflowTaskToken,
-    ) -> Result<(RunKey, execution::workflow::WorkflowTaskToken), Fault> {
+        token: WorkflowTaskToken,
+        author: impl FnOnce() -> (String, Option<WorkerVersionStamp>),
+    ) -> Result<(Draft, execution::workflow::WorkflowTaskToken), Fault> {
         let run = WorkflowKey::new(&token.namespace_id, &token.workflow_id).run(&token.run_id);
-        let is_lost = token.term != self.term.0 && !(self.load(&run)? && self.state(&run).is_start_kept());
-        if is_lost {
-            return Err(error::workflow_task_not_found().into());
-        }
-        let token = execution::workflow::WorkflowTaskToken {
+        let core = execution::workflow::WorkflowTaskToken {
             scheduled_event_id: token.scheduled_event_id,
             started_event_id: token.started_event_id,
             attempt: token.attempt,
             started_time: token.started_time.as_ref().map_or(Timestamp::ZERO, Timestamp::from_proto),
         };
-        Ok((run, token))
+        let mut draft = self.draft(&run)?;
+        if token.term != self.term.0 && !draft.state.is_start_kept() {
+            if token.request_id.is_empty() {
+                return Err(error::workflow_task_not_found().into());
+            }
+            let (identity, worker_version) = author();
+            let worker_version = worker_version.filter(|version| !version.build_id.is_empty());
+            let request_id = token.request_id;
+            let adopt = AdoptWorkflowTask { token: core.clone(), request_id, identity, worker_version };
+            if !matches!(self.step(&mut draft, Command::AdoptWorkflowTask(Box::new(adopt)))?, Reply::Empty) {
+                return Err(error::workflow_task_not_found().into());
+            }
+        }
+        Ok((draft, core))
     }
 }
 

@@ -7,7 +7,8 @@ use api::Error;
 use api::internal::history_request::Request;
 use api::internal::{
     ActivityAddress, ActivityTaskToken, HistoryRequest, HistoryResponse, RespondActivityTaskCompleted,
-    RespondWorkflowTaskCompleted, StartActivityTask, StartWorkflowTask, TaskKind, TaskRef, WorkflowTaskToken,
+    RespondWorkflowTaskCompleted, RespondWorkflowTaskFailed, StartActivityTask, StartWorkflowTask, TaskKind, TaskRef,
+    WorkflowTaskToken,
 };
 use base::Entropy;
 use cluster::Router;
@@ -188,6 +189,13 @@ impl Client {
         commands: Vec<Command>,
     ) -> Result<wf::RespondWorkflowTaskCompletedResponse, Error> {
         self.complete_with(task, wf::RespondWorkflowTaskCompletedRequest { commands, ..Default::default() }).await
+    }
+
+    pub(crate) async fn fail(&self, task: &wf::PollWorkflowTaskQueueResponse) -> Result<(), Error> {
+        let token = WorkflowTaskToken::decode(&task.task_token[..]).unwrap();
+        let workflow_id = token.workflow_id.clone();
+        let request = RespondWorkflowTaskFailed { token: Some(token), request: Some(Default::default()) };
+        self.raw(&workflow_id, Request::FailWorkflowTask(request)).await.map(drop)
     }
 
     pub(crate) async fn complete_with(

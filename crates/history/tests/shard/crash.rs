@@ -50,6 +50,35 @@ fn a_task_of_the_life_before_cannot_be_completed() {
 }
 
 #[test]
+fn who_has_a_task_may_answer_it_in_the_next_life() {
+    let world = World::new();
+    let (task, late, failing) = world.live(async |life| {
+        let mut tasks = Vec::new();
+        for id in ["answered", "late", "failing"] {
+            life.client.start(id).await;
+            tasks.push(life.client.poll_workflow(QUEUE).await);
+        }
+        let [answered, late, failing] = tasks.try_into().unwrap();
+        (answered, late, failing)
+    });
+    world.live(async |life| {
+        let client = &life.client;
+        client.complete(&task, vec![complete_workflow()]).await.unwrap();
+        let closed = client.history("answered").await;
+        assert_eq!(closed[2..], [E::WorkflowTaskStarted, E::WorkflowTaskCompleted, E::WorkflowExecutionCompleted]);
+        client.fail(&failing).await.unwrap();
+        assert_eq!(client.history("failing").await[2..4], [E::WorkflowTaskStarted, E::WorkflowTaskFailed]);
+        // What has happened meanwhile is not known to the worker.
+        client.signal("late", "meanwhile").await.unwrap();
+        let refused = client.complete(&late, vec![complete_workflow()]).await.unwrap_err();
+        assert_eq!(refused, api::Error::NotFound("Workflow task not found.".into()));
+        let mut again = [client.poll_workflow(QUEUE).await, client.poll_workflow(QUEUE).await];
+        again.sort_by_key(|task| task.attempt);
+        assert_eq!(again.each_ref().map(id), ["late", "failing"]);
+    });
+}
+
+#[test]
 fn a_task_that_takes_long_is_completed_in_the_next_life() {
     let world = World::new();
     let task = world.live(async |life| {

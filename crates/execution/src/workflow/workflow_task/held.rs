@@ -17,7 +17,7 @@ use temporalio_protos::temporal::api::history::v1::{HistoryEvent, WorkflowTaskSt
 use temporalio_protos::temporal::api::taskqueue::v1::TaskQueue;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
-use super::super::command::{StartWorkflowTask, WorkflowTaskToken};
+use super::super::command::{AdoptWorkflowTask, StartWorkflowTask, WorkflowTaskToken};
 use super::super::decision::WorkflowTaskStarted;
 use super::super::draft::draft;
 use super::super::state::{Started, normal_queue, time};
@@ -87,6 +87,26 @@ pub(crate) fn start_inline(step: &mut Step<'_>, author: Author, resend: Resend) 
     // The worker that asked for it has the history in its cache.
     started.history_first_event_id = step.state.core.last_completed_task_started_event_id + 1;
     started
+}
+
+/// Takes the task as started that an earlier leader started, if nothing has come in between: then
+/// it is the same task with the same history, and nobody else has it.
+pub(crate) fn adopt(step: &mut Step<'_>, command: AdoptWorkflowTask) -> Reply {
+    let AdoptWorkflowTask { token, request_id, identity, worker_version } = command;
+    let state = &step.state;
+    let is_free = state.is_running() && !state.is_paused() && state.started.is_none() && state.speculative.is_none();
+    let Some(task) = state.core.workflow_task.filter(|_| is_free) else { return Reply::TaskGone };
+    let next = state.core.next_event_id;
+    let is_as_it_was = !task.transient || task.scheduled_event_id == next;
+    let started_event_id = if is_unwritten(state) { next + 1 } else { next };
+    let is_same = task.scheduled_event_id == token.scheduled_event_id
+        && state.core.workflow_task_attempt == token.attempt
+        && started_event_id == token.started_event_id;
+    if !(is_as_it_was && is_same) {
+        return Reply::TaskGone;
+    }
+    hold(step, Starter { request_id, identity, version: worker_version, time: token.started_time }, started_event_id);
+    Reply::Empty
 }
 
 /// Writes `Started` of the task that ends now; of a transient or speculative one `Scheduled`
@@ -198,14 +218,26 @@ fn begin(
     }
     let next = step.state.core.next_event_id;
     let started_event_id = if is_unwritten(&step.state) { next + 1 } else { next };
+    hold(step, Starter { request_id, identity, version, time: step.now }, started_event_id);
+}
+
+/// Who takes a task, and when.
+struct Starter {
+    request_id: String,
+    identity: String,
+    version: Option<WorkerVersionStamp>,
+    time: Timestamp,
+}
+
+fn hold(step: &mut Step<'_>, starter: Starter, started_event_id: i64) {
     let started = Started {
         started_event_id,
-        request_id,
-        identity,
-        time: step.now,
+        request_id: starter.request_id,
+        identity: starter.identity,
+        time: starter.time,
         suggest_continue_as_new: suggest_continue_as_new(step),
         history_size_bytes: i64::try_from(step.state.core.history_size_bytes).unwrap_or(i64::MAX),
-        worker_version: version,
+        worker_version: starter.version,
     };
     step.soft(Soft::TaskStarted(Arc::new(started)));
 }
