@@ -90,7 +90,9 @@ impl Handle {
                     None => answer,
                 });
             }
-            if Instant::now() >= end {
+            // Its worker may have announced its shutdown while the poll was matched with what it did not get.
+            let is_gone = self.lock().worker_is_gone(ticket.ask.worker_instance_key(), self.now());
+            if is_gone || Instant::now() >= end {
                 return Ok(Bytes::new());
             }
             ticket.park();

@@ -2,7 +2,7 @@
 //! the matcher and never while waiting; each poll is a future of its caller, so matching
 //! runs no task per poll.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use api::internal::{
     StickyQueueUnavailable, TaskRef, history_request,
 };
 use async_trait::async_trait;
-use base::{Clock, Entropy, Timestamp, cell_of};
+use base::{Clock, Entropy, NodeId, Timestamp, cell_of};
 use bytes::Bytes;
 use cluster::{ActivityReservation, MatchingService};
 use futures_util::stream::{FuturesUnordered, StreamExt};
@@ -27,7 +27,7 @@ use tracing::{debug, warn};
 use crate::key::Key;
 use crate::matcher::{Input, Place, PollerId, Rank, Task};
 use crate::registry::{Bounds, Registry};
-use crate::state::{Ask, Effects, Host, Limits, Start, State, Step, TaskKey, Work};
+use crate::state::{Ask, Effects, GoneWorker, Host, Limits, Start, State, Step, TaskKey, Work};
 use crate::statistics::Backlog;
 use crate::{Config, Upstream};
 
@@ -120,6 +120,8 @@ impl Service {
         let mut settings = self.handle.inner.upstream.settings();
         let mut settings_live = true;
         let mut returning = FuturesUnordered::new();
+        let mut telling = FuturesUnordered::new();
+        let mut live: BTreeSet<NodeId> = self.handle.inner.upstream.live_nodes().into_iter().collect();
         loop {
             let wake = self.handle.lock().next_wake().map(|at| self.handle.inner.origin + at);
             tokio::select! {
@@ -128,6 +130,9 @@ impl Service {
                 changed = membership.changed(), if membership_lives => {
                     membership_lives = changed.is_ok();
                     self.handle.disown();
+                    let now: BTreeSet<NodeId> = self.handle.inner.upstream.live_nodes().into_iter().collect();
+                    telling.extend(now.difference(&live).map(|node| self.handle.tell_gone_workers(*node)));
+                    live = now;
                 }
                 changed = settings.changed(), if settings_live => {
                     settings_live = changed.is_ok();
@@ -137,6 +142,7 @@ impl Service {
                 () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => self.handle.wake_due(),
                 _ = sweep.tick() => self.handle.sweep(),
                 Some(()) = returning.next() => {}
+                Some(()) = telling.next() => {}
                 Some(task) = self.sticky_returns.recv(), if returning.len() < config.sticky_returns_concurrent_max => {
                     returning.push(self.handle.return_sticky(task));
                 }
@@ -282,7 +288,8 @@ impl Handle {
         let sticky = Key::sticky(namespace_id, &cancel.sticky_queue);
         let mut state = self.lock();
         if !worker.is_empty() {
-            state.remember_gone_worker(worker, now + config.worker_shutdown_memory, config.worker_shutdowns_max);
+            let gone = GoneWorker { namespace_id: namespace_id.to_owned(), until: now + config.worker_shutdown_memory };
+            state.remember_gone_worker(worker, gone, config.worker_shutdowns_max);
             for (key, poller, identity) in polls_of(&state, namespace_id, worker) {
                 if let Some(slot) = state.partitions.get_mut(&key) {
                     slot.workers.forget(&identity);
@@ -294,6 +301,27 @@ impl Handle {
         let effects = state.step(&sticky, Input::WorkerGone, now);
         drop(state);
         self.settle(effects);
+    }
+
+    /// A node that was away has not heard which workers are gone; their polls would take tasks there.
+    async fn tell_gone_workers(&self, node: NodeId) {
+        if node == self.inner.upstream.this_node() {
+            return;
+        }
+        let gone = self.lock().gone_workers();
+        for (worker_instance_key, namespace_id) in gone {
+            let cancel = CancelPolls { worker_instance_key, sticky_queue: String::new() };
+            let request = MatchingRequest {
+                namespace_id,
+                request: Some(Request::CancelPolls(cancel)),
+                ..MatchingRequest::default()
+            };
+            let deadline = Instant::now() + self.inner.config.start_timeout;
+            if let Err(error) = self.inner.upstream.matching_at(node, request, deadline).await {
+                debug!(%node, %error, "a node was not told which workers are gone");
+                return;
+            }
+        }
     }
 
     /// Lets the partitions go on that a rate held up until now.

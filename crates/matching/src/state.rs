@@ -297,12 +297,19 @@ impl Slot {
     }
 }
 
+/// A worker that announced its shutdown.
+pub(crate) struct GoneWorker {
+    pub(crate) namespace_id: String,
+    /// How long that is remembered.
+    pub(crate) until: Duration,
+}
+
 #[derive(Default)]
 pub(crate) struct State {
     pub partitions: BTreeMap<Key, Slot>,
     pub queries: BTreeMap<u64, oneshot::Sender<QueryEnd>>,
-    /// Workers that announced their shutdown, and until when that is remembered.
-    gone_workers: BTreeMap<String, Duration>,
+    /// By their instance keys.
+    gone_workers: BTreeMap<String, GoneWorker>,
     /// Polls being served: parked, or starting a task.
     pub polls: usize,
     /// Tasks of all partitions.
@@ -440,7 +447,7 @@ impl State {
             self.wakes.remove(&wake);
         }
         self.tasks = tasks;
-        self.gone_workers.retain(|_, until| now < *until);
+        self.gone_workers.retain(|_, worker| now < worker.until);
         self.end_queries(&mut effects);
         effects
     }
@@ -454,16 +461,21 @@ impl State {
         effects
     }
 
-    pub(crate) fn remember_gone_worker(&mut self, worker_instance_key: &str, until: Duration, max: usize) {
+    pub(crate) fn remember_gone_worker(&mut self, worker_instance_key: &str, worker: GoneWorker, max: usize) {
         if self.gone_workers.len() >= max {
-            let oldest = self.gone_workers.iter().min_by_key(|(_, until)| **until).map(|(key, _)| key.clone());
+            let oldest = self.gone_workers.iter().min_by_key(|(_, worker)| worker.until).map(|(key, _)| key.clone());
             oldest.map(|key| self.gone_workers.remove(&key));
         }
-        self.gone_workers.insert(worker_instance_key.to_owned(), until);
+        self.gone_workers.insert(worker_instance_key.to_owned(), worker);
     }
 
     pub(crate) fn worker_is_gone(&self, worker_instance_key: &str, now: Duration) -> bool {
-        self.gone_workers.get(worker_instance_key).is_some_and(|until| now < *until)
+        self.gone_workers.get(worker_instance_key).is_some_and(|worker| now < worker.until)
+    }
+
+    /// The workers that are gone, with the ids of their namespaces.
+    pub(crate) fn gone_workers(&self) -> Vec<(String, String)> {
+        self.gone_workers.iter().map(|(key, worker)| (key.clone(), worker.namespace_id.clone())).collect()
     }
 
     fn end_queries(&mut self, effects: &mut Effects) {

@@ -1,7 +1,7 @@
 //! What matching needs of the rest of the cluster, so that its tests need no cluster.
 
 use api::Error;
-use api::internal::{HistoryRequest, HistoryResponse, PartitionKey};
+use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey};
 use async_trait::async_trait;
 use base::NodeId;
 use cluster::{Namespaces, PartitionOwner, Router};
@@ -20,6 +20,16 @@ pub trait Upstream: Send + Sync + 'static {
     fn owns(&self, partition: &PartitionKey) -> bool;
 
     fn this_node(&self) -> NodeId;
+
+    fn live_nodes(&self) -> Vec<NodeId>;
+
+    /// Asks one node, see [`Router::matching_at`].
+    async fn matching_at(
+        &self,
+        node: NodeId,
+        request: MatchingRequest,
+        deadline: Instant,
+    ) -> Result<MatchingResponse, Error>;
 
     /// Changes when partitions may have moved.
     fn membership(&self) -> watch::Receiver<u64>;
@@ -57,6 +67,19 @@ impl Upstream for ClusterUpstream {
 
     fn this_node(&self) -> NodeId {
         self.router.this_node()
+    }
+
+    fn live_nodes(&self) -> Vec<NodeId> {
+        self.router.live_nodes()
+    }
+
+    async fn matching_at(
+        &self,
+        node: NodeId,
+        request: MatchingRequest,
+        deadline: Instant,
+    ) -> Result<MatchingResponse, Error> {
+        self.router.matching_at(node, Box::new(request), deadline).await
     }
 
     fn membership(&self) -> watch::Receiver<u64> {

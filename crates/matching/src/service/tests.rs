@@ -30,6 +30,8 @@ enum Script {
     Fail(Error),
     /// Waits for `Shards::release` before it starts the task.
     Hold,
+    /// The same, and then the task is gone.
+    HoldGone,
 }
 
 struct Shards {
@@ -39,6 +41,7 @@ struct Shards {
     log: Mutex<Vec<String>>,
     release: Notify,
     owned: AtomicBool,
+    live: Mutex<Vec<NodeId>>,
     membership: watch::Sender<u64>,
     /// What an operator set for activities.
     api_rate: Mutex<Option<f32>>,
@@ -65,6 +68,10 @@ impl Upstream for Shards {
             Script::Gone => return Ok(HistoryResponse { task_gone: true, ..Default::default() }),
             Script::Fail(error) => return Err(error),
             Script::Hold => self.release.notified().await,
+            Script::HoldGone => {
+                self.release.notified().await;
+                return Ok(HistoryResponse { task_gone: true, ..Default::default() });
+            }
         }
         Ok(HistoryResponse { body: task.run_id.into(), task_gone: false })
     }
@@ -75,6 +82,22 @@ impl Upstream for Shards {
 
     fn this_node(&self) -> NodeId {
         NodeId(7)
+    }
+
+    fn live_nodes(&self) -> Vec<NodeId> {
+        self.live.lock().unwrap().clone()
+    }
+
+    async fn matching_at(
+        &self,
+        node: NodeId,
+        request: MatchingRequest,
+        _deadline: Instant,
+    ) -> Result<MatchingResponse, Error> {
+        let Some(Request::CancelPolls(cancel)) = request.request else { unreachable!("matching tells nothing else") };
+        let worker = cancel.worker_instance_key;
+        self.log.lock().unwrap().push(format!("tell {node} {} {worker}", request.namespace_id));
+        Ok(MatchingResponse::default())
     }
 
     fn membership(&self) -> watch::Receiver<u64> {
@@ -117,6 +140,7 @@ async fn with_service<F: Future<Output = ()>>(test: impl FnOnce(Bed) -> F) {
         log: Mutex::default(),
         release: Notify::new(),
         owned: AtomicBool::new(true),
+        live: Mutex::default(),
         membership: watch::Sender::new(0),
         api_rate: Mutex::default(),
         settings: watch::Sender::new(0),
@@ -390,6 +414,41 @@ async fn a_worker_that_shuts_down_gets_no_more_tasks() {
         bed.offer(WF, true, &["r2"]).await;
         settle().await;
         assert_eq!(bed.log(), ["start r1", "sticky r2"]);
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_shuts_down_while_a_task_starts_does_not_wait_for_another() {
+    with_service(|bed| async move {
+        bed.script("r1", [Script::HoldGone]);
+        let poll = bed.poll(WF, false, "a").await;
+        bed.offer(WF, false, &["r1"]).await;
+        settle().await;
+        let cancel = CancelPolls { worker_instance_key: "a".into(), sticky_queue: String::new() };
+        bed.call(key(WF, false), Request::CancelPolls(cancel)).await.unwrap();
+        assert!(!poll.is_finished());
+        bed.shards.release.notify_one();
+        settle().await;
+        assert!(poll.is_finished());
+        assert_eq!(answer(poll).await, "");
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_comes_is_told_which_workers_are_gone() {
+    with_service(|bed| async move {
+        let cancel = CancelPolls { worker_instance_key: "a".into(), sticky_queue: String::new() };
+        bed.call(key(WF, false), Request::CancelPolls(cancel)).await.unwrap();
+        settle().await;
+        for live in [vec![7, 8], vec![7, 8], vec![7], vec![7, 8]] {
+            *bed.shards.live.lock().unwrap() = live.into_iter().map(NodeId).collect();
+            bed.shards.membership.send_modify(|version| *version += 1);
+            settle().await;
+        }
+        let told = format!("tell {} ns a", NodeId(8));
+        assert_eq!(*bed.shards.log.lock().unwrap(), [told.clone(), told]);
     })
     .await;
 }
