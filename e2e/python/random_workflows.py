@@ -119,13 +119,15 @@ class Life:
         await asyncio.sleep(self.rng.choice([0, 0.01, 0.1, 0.3]) * self.rng.random())
 
     def is_over(self, error: Exception) -> bool:
-        """A program that is cancelled may close before everything has been said to it, or answered."""
+        """A program may close before everything has been said to it, or answered: when it is cancelled, and when the
+        only update that it waits for came with its start."""
         if isinstance(error, WorkflowUpdateFailedError):
             cause = error.cause
             closed = isinstance(cause, ApplicationError) and cause.type == "AcceptedUpdateCompletedWorkflow"
         else:
             closed = isinstance(error, RPCError) and error.status == RPCStatusCode.NOT_FOUND
-        return closed and self.program["ending"] == "cancel"
+        started_with_all = self.program["start"] == "update-with-start" and self.program["updates"] == 1
+        return closed and (self.program["ending"] == "cancel" or started_with_all)
 
     async def signals(self, handle: WorkflowHandle) -> None:
         try:

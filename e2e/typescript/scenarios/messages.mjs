@@ -71,7 +71,9 @@ scenario('query-rejected', async (env) => {
 
 scenario('condition-timeouts', async (env) => {
   const handle = await env.start('impatient');
-  await env.until(async () => (await handle.fetchHistory()).events.some((event) => event.timerFiredEventAttributes), 'the first timer');
+  // Only the second timer shows that the workflow has seen the first one fire.
+  const timers = async () => (await handle.fetchHistory()).events.filter((event) => event.timerStartedEventAttributes);
+  await env.until(async () => (await timers()).length === 2, 'the second timer');
   await handle.signal('release');
   assert.deepEqual(await handle.result(), [false, true]);
 });
