@@ -246,7 +246,7 @@ class Life:
             request_id=str(uuid.uuid4()),
             workflow_task_finish_event_id=self.rng.choice(points),
         )
-        answer = await self.client.workflow_service.reset_workflow_execution(request)
+        answer = await self.client.workflow_service.reset_workflow_execution(request, retry=True)
         again = self.client.get_workflow_handle(self.id, run_id=answer.run_id, first_execution_run_id=answer.run_id)
         # Updates that were admitted in the base run are applied again; a signal is worth nothing twice.
         await self.finish(again)
