@@ -15,8 +15,8 @@ use crate::shell;
 const SUITES: [&str; 3] = ["readme", "python", "go"];
 /// The languages that have scenarios, and the random programs.
 const SCENARIOS: [&str; 5] = ["python", "random", "typescript", "go", "java"];
-/// How long leaders keep being killed when that is asked for (`--mode killing`).
-const KILLING_SECONDS: u32 = 45;
+/// How long scenarios are begun anew while leaders are killed: two fall at least.
+const KILLING_SECONDS: u32 = 25;
 
 /// What the scenarios run against.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -58,7 +58,7 @@ pub(crate) fn e2e(names: &[String], mode: Option<Mode>) -> Result<()> {
         }
     }
     if !scenarios.is_empty() {
-        for mode in [Mode::One, Mode::Three] {
+        for mode in [Mode::One, Mode::Three, Mode::Killing] {
             run_scenarios(&binary, mode, &scenarios)?;
         }
     }
