@@ -15,8 +15,8 @@ use crate::shell;
 const SUITES: [&str; 3] = ["readme", "python", "go"];
 /// The languages that have scenarios, and the random programs.
 const SCENARIOS: [&str; 5] = ["python", "random", "typescript", "go", "java"];
-/// How long scenarios are begun anew while leaders are killed: two fall at least.
-const KILLING_SECONDS: u32 = 25;
+/// How long scenarios are begun anew while leaders are killed: the first falls after 5 s, most often a second one does.
+const KILLING_SECONDS: u32 = 20;
 
 /// What the scenarios run against.
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
