@@ -202,7 +202,7 @@ fn pending_activity(activity: &Activity) -> PendingActivityInfo {
     }
 }
 
-fn pause_info(pause: &stored::ActivityPause) -> PauseInfo {
+fn pause_info(pause: &stored::Pause) -> PauseInfo {
     let manual = Manual { identity: pause.identity.clone(), reason: pause.reason.clone() };
     PauseInfo { pause_time: time(pause.time).map(Timestamp::to_proto), paused_by: Some(PausedBy::Manual(manual)) }
 }

@@ -40,7 +40,7 @@ pub(crate) fn pause(step: &mut Step<'_>, request: PauseActivityRequest) -> Resul
         A::Type(name) => Filter::Type(name),
     });
     let ids = find(step, filter)?;
-    let pause = stored::ActivityPause {
+    let pause = stored::Pause {
         time: step.now.as_nanos(),
         identity: request.identity,
         reason: request.reason,
