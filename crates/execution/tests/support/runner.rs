@@ -333,12 +333,20 @@ impl Runner {
 
     fn workflow_token(&self, call: &Call) -> WorkflowTaskToken {
         let number: usize = call.number("token").unwrap_or(self.workflow_tokens.len());
-        self.workflow_tokens.get(number.wrapping_sub(1)).cloned().unwrap_or(WorkflowTaskToken {
+        let token = self.workflow_tokens.get(number.wrapping_sub(1)).cloned().unwrap_or(WorkflowTaskToken {
             scheduled_event_id: 2,
             started_event_id: 3,
             attempt: 1,
             started_time: self.world.now,
-        })
+        });
+        // Whoever holds a token can change it.
+        match call.get("ahead") {
+            Some(ahead) => WorkflowTaskToken { started_time: self.world.now + script::duration(ahead), ..token },
+            None if call.has("by-hand") => {
+                WorkflowTaskToken { started_event_id: 0, started_time: Timestamp::ZERO, ..token }
+            }
+            None => token,
+        }
     }
 
     /// `a`: the last start of activity a. `a@1`: its first attempt. `id:a`: by its id.

@@ -90,7 +90,8 @@ pub(crate) fn start_inline(step: &mut Step<'_>, author: Author, resend: Resend) 
 }
 
 /// Takes the task as started that an earlier leader started, if nothing has come in between: then
-/// it is the same task with the same history, and nobody else has it.
+/// it is the same task with the same history, and nobody else has it. When it started is known from the token
+/// alone, which whoever holds it may have changed: a start that is yet to come would postpone the task's timeout.
 pub(crate) fn adopt(step: &mut Step<'_>, command: AdoptWorkflowTask) -> Reply {
     let AdoptWorkflowTask { token, request_id, identity, worker_version } = command;
     let state = &step.state;
@@ -101,7 +102,8 @@ pub(crate) fn adopt(step: &mut Step<'_>, command: AdoptWorkflowTask) -> Reply {
     let started_event_id = if is_unwritten(state) { next + 1 } else { next };
     let is_same = task.scheduled_event_id == token.scheduled_event_id
         && state.core.workflow_task_attempt == token.attempt
-        && started_event_id == token.started_event_id;
+        && started_event_id == token.started_event_id
+        && token.started_time <= step.now;
     if !(is_as_it_was && is_same) {
         return Reply::TaskGone;
     }
@@ -130,8 +132,17 @@ pub(crate) fn write_start(step: &mut Step<'_>, author: Option<Author>) {
 
 /// Whether the answer is for the task that is held now.
 pub(crate) fn check_token(state: &State, token: &WorkflowTaskToken) -> Result<(), Rejection> {
-    let held = state.is_running() && state.started.is_some() && *token == self::token(state);
+    let held = state.is_running() && state.started.is_some() && names(token, &self::token(state));
     if held { Ok(()) } else { Err(Rejection::NotFound("Workflow task not found.".into())) }
+}
+
+/// Whether the token names the task. One that was put together by hand need not say when and with which event
+/// the task was started; ours do.
+fn names(token: &WorkflowTaskToken, held: &WorkflowTaskToken) -> bool {
+    token.scheduled_event_id == held.scheduled_event_id
+        && token.attempt == held.attempt
+        && (token.started_event_id == 0 || token.started_event_id == held.started_event_id)
+        && (token.started_time == Timestamp::ZERO || token.started_time == held.started_time)
 }
 
 /// The ids of `Scheduled` and `Started` of the task that is held.
