@@ -25,6 +25,7 @@ mod output;
 mod request;
 mod server;
 mod service;
+mod token;
 mod validate;
 mod version;
 

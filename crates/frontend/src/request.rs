@@ -17,6 +17,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 use temporalio_protos::temporal::api::workflowservice::v1::*;
 
 use crate::call::{Call, check_name, named, namespace_not_set, tokened};
+use crate::token::TaskToken;
 
 /// A request of the public API.
 pub(crate) trait PublicRequest: Message + Default {
@@ -32,18 +33,13 @@ pub(crate) struct Task<Token> {
     pub(crate) token: Token,
 }
 
-fn task<Token: Message + Default>(
-    call: &Call,
-    name: &str,
-    bytes: &[u8],
-    namespace_id: fn(&Token) -> &str,
-) -> Result<Task<Token>, Error> {
+fn task<Token: TaskToken>(call: &Call, name: &str, bytes: &[u8]) -> Result<Task<Token>, Error> {
     let token = if bytes.is_empty() {
         Err(Error::InvalidArgument("Task token not set on request.".to_owned()))
     } else {
-        Token::decode(bytes).map_err(|_| Error::InvalidArgument("Error deserializing task token.".to_owned()))
+        Token::read(bytes).map_err(|_| Error::InvalidArgument("Error deserializing task token.".to_owned()))
     };
-    let (namespace, token) = tokened(call, name, token, namespace_id)?;
+    let (namespace, token) = tokened(call, name, token, Token::namespace_id)?;
     Ok(Task { namespace, token })
 }
 
@@ -77,7 +73,7 @@ macro_rules! by_token {
         impl PublicRequest for $request {
             type Scope = Task<$token>;
             fn scope(&self, call: &Call) -> Result<Task<$token>, Error> {
-                task(call, &self.namespace, &self.task_token, |token: &$token| &token.namespace_id)
+                task(call, &self.namespace, &self.task_token)
             }
         }
     )*};

@@ -5,7 +5,7 @@ use std::time::Duration;
 use api::Error;
 use api::internal::history_request::Request as HistoryCall;
 use api::internal::matching_request::Request as MatchingCall;
-use api::internal::{ActivityTaskToken, QueryTaskToken, TaskKind, WorkflowTaskToken};
+use api::internal::{ActivityTaskToken, OfficialTaskToken, QueryTaskToken, TaskKind, WorkflowTaskToken};
 use base::{NodeId, cell_of};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -239,6 +239,38 @@ async fn workflow_tasks_are_answered_by_token() {
     };
     let status = call(&fake.service(), "RespondWorkflowTaskCompleted", &request).await.expect_err("refused");
     assert_eq!(status.message(), "Operation requested with a token from a different namespace.");
+}
+
+#[tokio::test]
+async fn tokens_of_the_official_server_are_understood() {
+    let fake = Fake::new();
+    let service = fake.service();
+    let official = OfficialTaskToken {
+        namespace_id: DEFAULT_ID.into(),
+        workflow_id: "w".into(),
+        run_id: "r".into(),
+        scheduled_event_id: 5,
+        attempt: 1,
+        activity_id: "a".into(),
+        ..Default::default()
+    };
+    let task_token = official.encode_to_vec();
+    let completed = RespondWorkflowTaskCompletedRequest { task_token: task_token.clone(), ..Default::default() };
+    call(&service, "RespondWorkflowTaskCompleted", &completed).await.unwrap();
+    let completed = RespondActivityTaskCompletedRequest { task_token: task_token.clone(), ..Default::default() };
+    call(&service, "RespondActivityTaskCompleted", &completed).await.unwrap();
+    let [task, activity] = fake.history.lock().unwrap().clone().try_into().expect("two requests");
+    let Some(HistoryCall::CompleteWorkflowTask(task)) = task.request else { panic!("a completion") };
+    let token = task.token.expect("the token");
+    assert_eq!((&*token.workflow_id, &*token.run_id, token.scheduled_event_id, token.term), ("w", "r", 5, 0));
+    let Some(HistoryCall::CompleteActivity(activity)) = activity.request else { panic!("a completion") };
+    let token = activity.address.and_then(|address| address.token).expect("the token");
+    assert_eq!((&*token.run_id, &*token.activity_id, token.attempt), ("r", "a", 1));
+    // One of a query: the parts of a task's look like it. Nobody waits for the answer.
+    let query = RespondQueryTaskCompletedRequest { task_token, completed_type: 1, ..Default::default() };
+    call(&service, "RespondQueryTaskCompleted", &query).await.unwrap();
+    let (node, _) = fake.matching.lock().unwrap()[0].clone();
+    assert_eq!(node, Some(NodeId(0)));
 }
 
 #[tokio::test]

@@ -128,10 +128,7 @@ impl Leader {
             let run = self.resolve(&caller.workflow(&address.workflow_id), &address.run_id)?;
             return Ok((run, ActivityTarget::Id(address.activity_id)));
         };
-        let run = caller.workflow(&token.workflow_id).run(&token.run_id);
-        if !self.load(&run)? {
-            return Err(error::activity_not_found().into());
-        }
+        let run = self.resolve(&caller.workflow(&token.workflow_id), &token.run_id)?;
         // A token without event ids was made by the client of an asynchronous completion.
         if token.scheduled_event_id == 0 && !token.activity_id.is_empty() {
             return Ok((run, ActivityTarget::Id(token.activity_id)));

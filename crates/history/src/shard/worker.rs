@@ -173,7 +173,8 @@ impl Leader {
         token: WorkflowTaskToken,
         author: impl FnOnce() -> (String, Option<WorkerVersionStamp>),
     ) -> Result<(Draft, execution::workflow::WorkflowTaskToken), Fault> {
-        let run = WorkflowKey::new(&token.namespace_id, &token.workflow_id).run(&token.run_id);
+        let workflow = WorkflowKey::new(&token.namespace_id, &token.workflow_id);
+        let run = self.resolve(&workflow, &token.run_id)?;
         let core = execution::workflow::WorkflowTaskToken {
             scheduled_event_id: token.scheduled_event_id,
             started_event_id: token.started_event_id,
@@ -181,7 +182,8 @@ impl Leader {
             started_time: token.started_time.as_ref().map_or(Timestamp::ZERO, Timestamp::from_proto),
         };
         let mut draft = self.draft(&run)?;
-        if token.term != self.term.0 && !draft.state.is_start_kept() {
+        // A token without a term is none of ours, see the frontend: it is for the task that is held, or for none.
+        if token.term != 0 && token.term != self.term.0 && !draft.state.is_start_kept() {
             if token.request_id.is_empty() {
                 return Err(error::workflow_task_not_found().into());
             }

@@ -16,5 +16,6 @@ mod queries;
 mod resets;
 mod retention;
 mod starts;
+mod tokens;
 mod updates;
 mod workflows;
