@@ -2,7 +2,7 @@
 //!
 //! | reader | running, nothing new | running, new events | closed |
 //! |---|---|---|---|
-//! | plain | last page ends with the started task's unwritten events | pages up to the first page's end | same |
+//! | plain | last page ends with the task's unwritten events, as they were at the first | pages up to the first page's end | same |
 //! | waits for new events | waits | page and a token, always | pages, no token at the end |
 //! | wants the close event | empty, no token | | the last event |
 //! | waits for the close event | waits | waits | the last event |
@@ -11,7 +11,7 @@ use api::internal::HistoryPageToken;
 use bytes::Bytes;
 use prost::Message;
 use temporalio_protos::temporal::api::enums::v1::HistoryEventFilterType;
-use temporalio_protos::temporal::api::history::v1::History;
+use temporalio_protos::temporal::api::history::v1::{History, HistoryEvent};
 use temporalio_protos::temporal::api::workflowservice::v1::{
     GetWorkflowExecutionHistoryRequest, GetWorkflowExecutionHistoryResponse, GetWorkflowExecutionHistoryReverseRequest,
     GetWorkflowExecutionHistoryReverseResponse,
@@ -25,6 +25,9 @@ use super::requests::{Caller, named};
 use crate::error;
 use crate::run::RunKey;
 use crate::wire;
+
+/// `Scheduled` and `Started`.
+const UNWRITTEN_MAX: usize = 2;
 
 impl Leader {
     pub(super) fn get_history(
@@ -41,48 +44,62 @@ impl Leader {
         if request.history_event_filter_type() == HistoryEventFilterType::CloseEvent {
             return match (is_running, request.wait_new_event) {
                 (false, _) => self.answer_page(self.page(&run, next - 1, next, 1)?, None),
-                (true, true) => self.wait_for_events(&run, &HistoryPageToken::at(&run, next, next, true)),
+                (true, true) => self.wait_for_events(&run, &HistoryPageToken::at(&run, next, next)),
                 (true, false) => self.answer_page(Page::default(), None),
             };
         }
-        let token = token.unwrap_or_else(|| HistoryPageToken::at(&run, 1, next, is_running));
-        if token.first_event_id < 1 || token.first_event_id > token.next_event_id || token.next_event_id > next {
+        let mut view = token.unwrap_or_else(|| self.view(caller, request, &run, next));
+        if view.first_event_id < 1 || view.first_event_id > view.next_event_id || view.next_event_id > next {
             return Err(error::invalid_page_token().into());
         }
-        let mut end = token.next_event_id;
-        if token.first_event_id == end && request.wait_new_event {
-            end = next;
-            if token.first_event_id == end && is_running {
-                return self.wait_for_events(&run, &token);
+        if request.wait_new_event && view.first_event_id == view.next_event_id {
+            view.next_event_id = next;
+            if view.first_event_id == next && is_running {
+                return self.wait_for_events(&run, &HistoryPageToken::at(&run, next, next));
             }
         }
-        self.answer_events(caller, request, &run, token.first_event_id, end)
+        self.answer_events(request, &run, view)
     }
 
-    fn answer_events(
-        &mut self,
+    /// What a reader that comes without a token is going to read.
+    fn view(
+        &self,
         caller: &Caller,
         request: &GetWorkflowExecutionHistoryRequest,
         run: &RunKey,
-        first: i64,
-        end: i64,
+        next: i64,
+    ) -> HistoryPageToken {
+        let mut view = HistoryPageToken::at(run, 1, next);
+        if !request.wait_new_event && !caller.written_events_only {
+            let tail = self.state(run).unwritten_tail();
+            if follows(&tail, next) {
+                view.unwritten = tail;
+            }
+        }
+        view
+    }
+
+    fn answer_events(
+        &self,
+        request: &GetWorkflowExecutionHistoryRequest,
+        run: &RunKey,
+        mut view: HistoryPageToken,
     ) -> Result<Answer, Fault> {
         let (next, is_running) = self.progress(run);
-        let mut page = self.page(run, first, end, self.page_events(request.maximum_page_size))?;
+        let end = view.next_event_id;
+        let mut page = self.page(run, view.first_event_id, end, self.page_events(request.maximum_page_size))?;
         if page.next < end {
-            let token = HistoryPageToken::at(run, page.next, end, is_running);
-            return self.answer_page(page, Some(token));
+            view.first_event_id = page.next;
+            return self.answer_page(page, Some(&view));
         }
         if request.wait_new_event {
             // A closed run may have grown since the first page; then there is one more.
             let goes_on = is_running || end < next;
-            let token =
-                goes_on.then(|| HistoryPageToken::at(run, end, if is_running { end } else { next }, is_running));
-            return self.answer_page(page, token);
+            let token = goes_on.then(|| HistoryPageToken::at(run, end, if is_running { end } else { next }));
+            return self.answer_page(page, token.as_ref());
         }
-        let tail = self.state(run).unwritten_tail();
-        if !caller.written_events_only && tail.first().is_some_and(|event| event.event_id == end) {
-            page.pieces.push(wire::encode_history(tail.iter()));
+        if !view.unwritten.is_empty() {
+            page.pieces.push(wire::encode_history(view.unwritten.iter()));
         }
         self.answer_page(page, None)
     }
@@ -97,13 +114,13 @@ impl Leader {
         let token = decode_token(&request.next_page_token, &execution.run_id)?;
         let run_id = token.as_ref().map_or(&execution.run_id, |token| &token.run_id);
         let run = self.resolve(&workflow, run_id)?;
-        let (next, is_running) = self.progress(&run);
+        let (next, _) = self.progress(&run);
         let end = token.map_or(next, |token| token.next_event_id);
         if end < 1 || end > next {
             return Err(error::invalid_page_token().into());
         }
         let (events, at) = self.page_back(&run, end, self.page_events(request.maximum_page_size))?;
-        let token = (at > 1).then(|| HistoryPageToken::at(&run, 1, at, is_running).encode_to_vec());
+        let token = (at > 1).then(|| HistoryPageToken::at(&run, 1, at).encode_to_vec());
         Ok(Answer::message(&GetWorkflowExecutionHistoryReverseResponse {
             history: Some(History { events }),
             next_page_token: token.unwrap_or_default(),
@@ -121,8 +138,8 @@ impl Leader {
         usize::try_from(asked).ok().filter(|asked| *asked > 0).map_or(max, |asked| asked.min(max))
     }
 
-    fn answer_page(&self, page: Page, token: Option<HistoryPageToken>) -> Result<Answer, Fault> {
-        Ok(Answer::body(encode_page(&page.pieces, token.as_ref())))
+    fn answer_page(&self, page: Page, token: Option<&HistoryPageToken>) -> Result<Answer, Fault> {
+        Ok(Answer::body(encode_page(&page.pieces, token)))
     }
 
     fn wait_for_events(&mut self, run: &RunKey, token: &HistoryPageToken) -> Result<Answer, Fault> {
@@ -147,15 +164,22 @@ impl Leader {
     }
 }
 
-/// Adds the constructor where the message is used.
-trait PageToken {
-    fn at(run: &RunKey, first_event_id: i64, next_event_id: i64, is_running: bool) -> Self;
+/// Adds the constructor where the message is used. What a token promises is told where it is declared.
+pub(super) trait PageToken {
+    /// Of a reader of written events.
+    fn at(run: &RunKey, first_event_id: i64, next_event_id: i64) -> Self;
 }
 
 impl PageToken for HistoryPageToken {
-    fn at(run: &RunKey, first_event_id: i64, next_event_id: i64, is_running: bool) -> Self {
-        Self { run_id: run.run_id.as_str().to_owned(), first_event_id, next_event_id, is_running }
+    fn at(run: &RunKey, first_event_id: i64, next_event_id: i64) -> Self {
+        Self { run_id: run.run_id.as_str().to_owned(), first_event_id, next_event_id, unwritten: Vec::new() }
     }
+}
+
+/// Whether these can be the events of a workflow task that come next.
+fn follows(unwritten: &[HistoryEvent], next_event_id: i64) -> bool {
+    let mut ids = unwritten.iter().map(|event| event.event_id.checked_sub(next_event_id));
+    unwritten.len() <= UNWRITTEN_MAX && (0..).zip(&mut ids).all(|(place, distance)| distance == Some(place))
 }
 
 fn decode_token(bytes: &[u8], run_id: &str) -> Result<Option<HistoryPageToken>, Fault> {
@@ -163,7 +187,7 @@ fn decode_token(bytes: &[u8], run_id: &str) -> Result<Option<HistoryPageToken>, 
         return Ok(None);
     }
     let token = HistoryPageToken::decode(bytes).map_err(|_| error::invalid_page_token())?;
-    if token.run_id.is_empty() {
+    if token.run_id.is_empty() || !follows(&token.unwritten, token.next_event_id) {
         return Err(error::invalid_page_token().into());
     }
     if !run_id.is_empty() && run_id != token.run_id {

@@ -8,8 +8,7 @@
 
 use std::collections::HashMap;
 
-use api::internal::HistoryPageToken;
-use api::internal::{PartitionKey, TaskKind};
+use api::internal::{HistoryPageToken, PartitionKey, TaskKind};
 use execution::workflow::Command;
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::WorkflowType;
@@ -23,6 +22,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 };
 use tokio::sync::oneshot;
 
+use super::history::PageToken as _;
 use super::input::{Answer, QueryDispatch, QueryOutcome, QueryQueue};
 use super::leader::{Fault, Leader};
 use super::requests::{Caller, named};
@@ -115,13 +115,7 @@ impl Leader {
         };
         let page = self.page(run, first, end, self.context.config.history_page_events_max)?;
         if page.next < end {
-            task.next_page_token = HistoryPageToken {
-                run_id: run.run_id.as_str().to_owned(),
-                first_event_id: page.next,
-                next_event_id: end,
-                is_running: false,
-            }
-            .encode_to_vec();
+            task.next_page_token = HistoryPageToken::at(run, page.next, end).encode_to_vec();
         }
         let partition = PartitionKey {
             namespace_id: run.workflow.namespace_id.as_str().to_owned(),

@@ -17,6 +17,7 @@ use temporalio_protos::temporal::api::workflowservice::v1::{
 };
 
 use super::draft::Draft;
+use super::history::PageToken as _;
 use super::input::Answer;
 use super::leader::{Fault, Leader};
 use crate::error;
@@ -137,13 +138,8 @@ impl Leader {
         let events_max = self.context.config.history_page_events_max;
         let mut page = self.page(run, history_first_event_id, history_next_event_id, events_max)?;
         if page.next < history_next_event_id {
-            response.next_page_token = HistoryPageToken {
-                run_id: run.run_id.as_str().to_owned(),
-                first_event_id: page.next,
-                next_event_id: history_next_event_id,
-                is_running: true,
-            }
-            .encode_to_vec();
+            let token = HistoryPageToken::at(run, page.next, history_next_event_id);
+            response.next_page_token = HistoryPageToken { unwritten: tail, ..token }.encode_to_vec();
         } else if !tail.is_empty() {
             page.pieces.push(wire::encode_history(tail.iter()));
         }

@@ -74,7 +74,7 @@ fn elsewhere(client: &Client, of: &str) -> String {
     (0..).map(|number| format!("{of}-child-{number}")).find(|id| half(id) != half(of)).unwrap()
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
     while !holds().await {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

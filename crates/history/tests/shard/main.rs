@@ -12,6 +12,7 @@ mod crash;
 mod dispatch;
 mod failover;
 mod histories;
+mod pages;
 mod queries;
 mod resets;
 mod retention;

@@ -20,7 +20,7 @@ fn payloads(data: &str) -> Option<Payloads> {
     Some(Payloads { payloads: vec![payload] })
 }
 
-fn request(condition: QueryRejectCondition) -> wf::QueryWorkflowRequest {
+pub(crate) fn request(condition: QueryRejectCondition) -> wf::QueryWorkflowRequest {
     wf::QueryWorkflowRequest {
         execution: Some(execution("w", "")),
         query: Some(WorkflowQuery { query_type: "q".into(), ..Default::default() }),
@@ -29,11 +29,11 @@ fn request(condition: QueryRejectCondition) -> wf::QueryWorkflowRequest {
     }
 }
 
-async fn query(client: &Client) -> Result<wf::QueryWorkflowResponse, Error> {
+pub(crate) async fn query(client: &Client) -> Result<wf::QueryWorkflowResponse, Error> {
     client.call("w", Request::Query(request(QueryRejectCondition::None))).await
 }
 
-fn answer(data: &str) -> wf::RespondQueryTaskCompletedRequest {
+pub(crate) fn answer(data: &str) -> wf::RespondQueryTaskCompletedRequest {
     wf::RespondQueryTaskCompletedRequest {
         completed_type: QueryResultType::Answered.into(),
         query_result: payloads(data),

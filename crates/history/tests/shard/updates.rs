@@ -17,7 +17,7 @@ use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use crate::client::{Client, QUEUE, complete_workflow, execution};
 use crate::world::World;
 
-fn request(id: &str, stage: Stage) -> wf::UpdateWorkflowExecutionRequest {
+pub(crate) fn request(id: &str, stage: Stage) -> wf::UpdateWorkflowExecutionRequest {
     wf::UpdateWorkflowExecutionRequest {
         workflow_execution: Some(execution("w", "")),
         wait_policy: Some(update::WaitPolicy { lifecycle_stage: stage.into() }),
@@ -30,7 +30,7 @@ fn request(id: &str, stage: Stage) -> wf::UpdateWorkflowExecutionRequest {
     }
 }
 
-async fn ask(client: &Client, id: &str, stage: Stage) -> Result<wf::UpdateWorkflowExecutionResponse, Error> {
+pub(crate) async fn ask(client: &Client, id: &str, stage: Stage) -> Result<wf::UpdateWorkflowExecutionResponse, Error> {
     client.call("w", Request::Update(request(id, stage))).await
 }
 
@@ -54,7 +54,7 @@ fn message<M: Message + Name>(id: &str, body: &M) -> protocol::Message {
     }
 }
 
-fn accept(id: &str) -> protocol::Message {
+pub(crate) fn accept(id: &str) -> protocol::Message {
     let body = update::Acceptance {
         accepted_request_message_id: format!("{id}/request"),
         accepted_request_sequencing_event_id: 1,
@@ -63,7 +63,7 @@ fn accept(id: &str) -> protocol::Message {
     message(id, &body)
 }
 
-fn respond(id: &str) -> protocol::Message {
+pub(crate) fn respond(id: &str) -> protocol::Message {
     let meta = Some(update::Meta { update_id: id.into(), ..Default::default() });
     message(id, &update::Response { meta, outcome: Some(success()) })
 }
@@ -78,13 +78,17 @@ fn success() -> update::Outcome {
     update::Outcome { value: Some(update::outcome::Value::Success(Payloads { payloads: vec![payload] })) }
 }
 
-async fn answer(client: &Client, task: &wf::PollWorkflowTaskQueueResponse, messages: Vec<protocol::Message>) {
+pub(crate) async fn answer(
+    client: &Client,
+    task: &wf::PollWorkflowTaskQueueResponse,
+    messages: Vec<protocol::Message>,
+) {
     let completion = wf::RespondWorkflowTaskCompletedRequest { messages, ..Default::default() };
     client.complete_with(task, completion).await.unwrap();
 }
 
 /// Started, and waiting for whatever comes.
-async fn idle(client: &Client) {
+pub(crate) async fn idle(client: &Client) {
     client.start("w").await;
     let task = client.poll_workflow(QUEUE).await;
     client.complete(&task, vec![]).await.unwrap();
