@@ -19,7 +19,7 @@ mod task_queue;
 
 pub use namespace::{Namespace, NamespaceChange, Namespaces};
 pub use node::{Config, Member, Node, NodeError};
-pub use router::{PartitionOwner, Router};
+pub use router::{PartitionOwner, Router, bind};
 pub use service::{ActivityReservation, HistoryService, MatchingService, VisibilityService};
 pub use task_queue::TaskQueueSettings;
 

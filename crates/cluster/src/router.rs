@@ -12,6 +12,7 @@
 //!                        └─no─▶ Unavailable: the outcome is unknown
 //! ```
 
+pub mod bind;
 mod repeat;
 
 use std::sync::Arc;
@@ -109,7 +110,9 @@ impl Router {
     /// Sends to the leader of the shard of `request.cell`. While there is no leader, or
     /// the hint was stale, tries again until `deadline`; then [`Error::Unavailable`]. A
     /// request whose outcome is unknown is not repeated here, unless that is harmless.
-    pub async fn history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
+    ///
+    /// A request that names no run and has to wait is bound to one first, see [`bind`].
+    pub async fn history(&self, mut request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
         let Some(cell) = u16::try_from(request.cell).ok().and_then(Cell::new) else {
             return Err(Error::Internal(format!("there is no cell {}", request.cell)));
         };
@@ -117,6 +120,25 @@ impl Router {
         if self.inner.peers.is_none() && self.local(shard).is_settled() {
             return self.history_here(request, deadline).await;
         }
+        request.can_bind = bind::names_no_run(&request);
+        let unbound = request.can_bind.then(|| request.clone());
+        let response = self.history_at_leader(shard, request, deadline).await?;
+        match unbound {
+            Some(mut request) if !response.bind_run_id.is_empty() => {
+                bind::to_run(&mut request, &response.bind_run_id);
+                request.can_bind = false;
+                self.history_at_leader(shard, request, deadline).await
+            }
+            _ => Ok(response),
+        }
+    }
+
+    async fn history_at_leader(
+        &self,
+        shard: ShardId,
+        request: Box<HistoryRequest>,
+        deadline: Instant,
+    ) -> Result<HistoryResponse, Error> {
         let repeat = Repeat::of_history(&request);
         match Box::pin(self.at_leader(shard, Body::History(request), repeat, deadline)).await? {
             Body::HistoryResponse(response) => Ok(response),

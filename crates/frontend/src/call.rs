@@ -78,6 +78,7 @@ impl Call {
             cell: u32::from(cell_of(namespace.id.as_str(), workflow_id).index()),
             request: Some(request),
             written_events_only: self.written_events_only,
+            ..HistoryRequest::default()
         });
         let answer = self.backend().history(request, self.deadline);
         async move { Ok(answer.await?.body) }

@@ -13,7 +13,7 @@ use api::internal::history_request::Request;
 use api::internal::{HistoryRequest, HistoryResponse};
 use async_trait::async_trait;
 use base::{Cell, CellRange, Clock, Entropy, ShardId};
-use cluster::{HistoryService, Namespaces, Router};
+use cluster::{HistoryService, Namespaces, Router, bind};
 use consensus::Group;
 use storage::Kv;
 use tokio::sync::mpsc::error::TrySendError;
@@ -163,15 +163,20 @@ impl Handle {
 
     /// Asks again each time something happened, until there is an answer or the time for
     /// an empty one has come.
-    async fn read_history(&self, request: Box<HistoryRequest>, deadline: Instant) -> Result<HistoryResponse, Error> {
+    async fn read_history(
+        &self,
+        mut request: Box<HistoryRequest>,
+        deadline: Instant,
+    ) -> Result<HistoryResponse, Error> {
         let now = Instant::now();
         let margin = (deadline - now).checked_sub(LONG_POLL_MARGIN).map_or(deadline, |left| now + left);
         let give_up = margin.min(now + self.inner.config.history_long_poll);
         loop {
             let answer = self.ask(request.clone(), QueryQueue::StickyFirst, deadline).await?;
-            let Answer::WaitForEvents { empty, wake } = answer else { return response(answer) };
+            let Answer::WaitForEvents { run_id, empty, wake } = answer else { return response(answer) };
+            bind::to_run(&mut request, &run_id);
             if timeout_at(give_up, wake).await.is_err() {
-                return Ok(HistoryResponse { body: empty, task_gone: false });
+                return Ok(HistoryResponse { body: empty, ..HistoryResponse::default() });
             }
         }
     }

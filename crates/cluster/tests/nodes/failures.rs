@@ -9,7 +9,7 @@ use cluster::{NamespaceChange, PartitionOwner};
 
 use tokio::time::Instant;
 
-use crate::harness::{Cluster, deadline, describe, number, partition, poll, start, until};
+use crate::harness::{Cluster, deadline, describe, number, partition, poll, start, the_end, until};
 
 #[tokio::test]
 async fn the_others_go_on_without_a_dead_node() {
@@ -64,6 +64,34 @@ async fn the_others_go_on_without_a_dead_node() {
         namespaces.by_name("default").is_some_and(|namespace| namespace.version == default.version + 1)
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_wait_stays_with_its_run_when_the_leader_dies() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.everyone_sees(&[1, 2, 3]).await;
+    let dead = cluster.leader(ShardId(1)).await;
+    let asked = (1..=3).find(|&id| id != dead).unwrap();
+    let router = cluster.at(asked).node.router();
+    let mut wait = Box::pin(router.history(the_end(ShardId(1), "binds"), deadline()));
+    let bound = &cluster.at(dead).history.bound;
+    tokio::select! {
+        result = &mut wait => panic!("{result:?}"),
+        () = until("the wait to begin", || bound.load(Ordering::SeqCst) == 1) => {}
+    }
+    cluster.kill(dead);
+    // The next leader, which has a run of its own, is asked for that of the dead one.
+    let response = wait.await.unwrap();
+    assert_eq!(response.body, format!("run-of-{dead}"));
+    // At a leader that is not a hop away it is the same.
+    let leader = cluster.leader(ShardId(1)).await;
+    let router = cluster.at(leader).node.router();
+    let bound = &cluster.at(leader).history.bound;
+    let mut wait = Box::pin(router.history(the_end(ShardId(1), "binds"), deadline()));
+    tokio::select! {
+        result = &mut wait => panic!("{result:?}"),
+        () = until("the wait to begin", || bound.load(Ordering::SeqCst) == 1) => {}
+    }
 }
 
 #[tokio::test]

@@ -20,8 +20,9 @@ use base::{CellRange, Io, Listener, Net, NodeId, SeededEntropy, ShardId, SystemC
 use cluster::{ActivityReservation, Config, HistoryService, MatchingService, Member, Node, NodeError};
 use consensus::{Group, Role};
 use storage::{MemoryDisk, MemoryKv, Wal, WalConfig};
+use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::workflowservice::v1::{
-    DescribeWorkflowExecutionRequest, StartWorkflowExecutionRequest,
+    DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest, StartWorkflowExecutionRequest,
 };
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::runtime::{Handle, Runtime};
@@ -227,6 +228,7 @@ impl Cluster {
             router: node.router(),
             groups: node.groups(),
             calls: AtomicUsize::new(0),
+            bound: AtomicUsize::new(0),
         });
         let matching = Arc::new(FakeMatching { node: NodeId(id), parked: AtomicUsize::new(0) });
         node.router().serve_history(Arc::clone(&history) as _);
@@ -282,6 +284,8 @@ pub(crate) struct FakeHistory {
     router: cluster::Router,
     groups: Vec<(ShardId, Group)>,
     pub(crate) calls: AtomicUsize,
+    /// How many requests wait that are about a run of this node.
+    pub(crate) bound: AtomicUsize,
 }
 
 #[async_trait]
@@ -299,8 +303,27 @@ impl HistoryService for FakeHistory {
         match request.namespace.as_str() {
             "silent" => std::future::pending().await,
             "refuses" => Err(Error::FailedPrecondition("because".to_owned())),
-            _ => Ok(HistoryResponse { body: self.node.0.to_string().into(), task_gone: false }),
+            "binds" => self.bind(&request).await,
+            _ => Ok(HistoryResponse { body: self.node.0.to_string().into(), ..HistoryResponse::default() }),
         }
+    }
+}
+
+impl FakeHistory {
+    /// Binds a request that names no run to one that only this node ends; until then it waits.
+    async fn bind(&self, request: &HistoryRequest) -> Result<HistoryResponse, Error> {
+        let Some(HistoryKind::GetHistory(history)) = &request.request else { panic!("{request:?}") };
+        let run_id = &history.execution.as_ref().unwrap().run_id;
+        let of_this_node = format!("run-of-{}", self.node.0);
+        if run_id.is_empty() {
+            assert!(request.can_bind, "it is not about a run yet");
+            return Ok(HistoryResponse { bind_run_id: of_this_node, ..HistoryResponse::default() });
+        }
+        if *run_id == of_this_node {
+            self.bound.fetch_add(1, Ordering::SeqCst);
+            std::future::pending().await
+        }
+        Ok(HistoryResponse { body: run_id.clone().into(), ..HistoryResponse::default() })
     }
 }
 
@@ -352,6 +375,16 @@ pub(crate) fn start(shard: ShardId, namespace: &str) -> Box<HistoryRequest> {
 pub(crate) fn describe(shard: ShardId, namespace: &str) -> Box<HistoryRequest> {
     let request = Some(HistoryKind::Describe(DescribeWorkflowExecutionRequest::default()));
     Box::new(HistoryRequest { request, ..*start(shard, namespace) })
+}
+
+/// A request that waits for the end of the current run.
+pub(crate) fn the_end(shard: ShardId, namespace: &str) -> Box<HistoryRequest> {
+    let history = GetWorkflowExecutionHistoryRequest {
+        execution: Some(WorkflowExecution { workflow_id: "w".to_owned(), ..Default::default() }),
+        wait_new_event: true,
+        ..Default::default()
+    };
+    Box::new(HistoryRequest { request: Some(HistoryKind::GetHistory(history)), ..*start(shard, namespace) })
 }
 
 pub(crate) fn partition(queue: u32) -> PartitionKey {

@@ -84,7 +84,7 @@ pub(crate) fn namespace(name: &str, id: &str, state: NamespaceState) -> Namespac
 impl Backend for Fake {
     async fn history(&self, request: Box<HistoryRequest>, _: Instant) -> Result<HistoryResponse, Error> {
         self.history.lock().unwrap().push(*request);
-        Ok(HistoryResponse { body: self.answer()?, task_gone: false })
+        Ok(HistoryResponse { body: self.answer()?, ..HistoryResponse::default() })
     }
 
     async fn matching(&self, request: Box<MatchingRequest>, _: Instant) -> Result<MatchingResponse, Error> {

@@ -9,12 +9,12 @@
 //! ```
 
 use api::Error;
-use api::internal::history_request::Request;
 use api::internal::matching_response::Response;
 use api::internal::{
     DispatchQuery, DispatchQueryResponse, HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse,
     matching_request,
 };
+use cluster::bind;
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::Payloads;
 use temporalio_protos::temporal::api::enums::v1::QueryResultType;
@@ -44,7 +44,7 @@ impl Handle {
         for _ in 0..TRIES_MAX {
             match self.ask(request.clone(), queue, deadline).await? {
                 Answer::QueryBuffered { run_id, outcome } => {
-                    pin_run(&mut request, &run_id);
+                    bind::to_run(&mut request, &run_id);
                     // The term may end while the query waits; then it is asked anew elsewhere.
                     let outcome = within(deadline, outcome).await?.map_err(|_| Error::NotLeader { hint: None })?;
                     match outcome {
@@ -62,7 +62,7 @@ impl Handle {
                 }
                 Answer::QueryNow(dispatch) => {
                     let is_sticky = dispatch.partition.sticky;
-                    pin_run(&mut request, &dispatch.run_id);
+                    bind::to_run(&mut request, &dispatch.run_id);
                     match self.dispatch(&request, *dispatch, deadline).await {
                         Ok(DispatchQueryResponse { answer: Some(answer), .. }) => {
                             match answer.completed_type() {
@@ -114,15 +114,6 @@ impl Handle {
     }
 }
 
-/// From now on the query is for this very run, even if another one begins.
-fn pin_run(request: &mut HistoryRequest, run_id: &str) {
-    let Some(Request::Query(query)) = &mut request.request else { return };
-    let Some(execution) = &mut query.execution else { return };
-    if execution.run_id.is_empty() {
-        run_id.clone_into(&mut execution.run_id);
-    }
-}
-
 fn failed(message: String, failure: Option<Failure>) -> Result<HistoryResponse, Error> {
     let failure = failure.map(|failure| failure.encode_to_vec()).unwrap_or_default();
     Err(Error::QueryFailed { message, failure })
@@ -130,5 +121,5 @@ fn failed(message: String, failure: Option<Failure>) -> Result<HistoryResponse, 
 
 fn answered(result: Option<Payloads>) -> Result<HistoryResponse, Error> {
     let answer = QueryWorkflowResponse { query_result: result, ..QueryWorkflowResponse::default() };
-    Ok(HistoryResponse { body: answer.encode_to_vec().into(), task_gone: false })
+    Ok(HistoryResponse { body: answer.encode_to_vec().into(), ..HistoryResponse::default() })
 }

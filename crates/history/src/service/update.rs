@@ -9,6 +9,7 @@
 use api::Error;
 use api::internal::history_request::Request;
 use api::internal::{HistoryRequest, HistoryResponse};
+use cluster::bind;
 use prost::Message;
 use temporalio_protos::temporal::api::common::v1::{Link, WorkflowExecution, link};
 use temporalio_protos::temporal::api::enums::v1::{EventType, UpdateWorkflowExecutionLifecycleStage as Stage};
@@ -48,17 +49,29 @@ enum Kind {
 impl Handle {
     pub(super) async fn update(
         &self,
-        request: Box<HistoryRequest>,
+        mut request: Box<HistoryRequest>,
         deadline: Instant,
     ) -> Result<HistoryResponse, Error> {
         let asked = asked(&request)?;
+        let is_unbound = request.can_bind && bind::names_no_run(&request);
         let give_up = Instant::now() + self.inner.config.history_long_poll;
         let mut closings = 0;
         for _ in 0..TRIES_MAX {
             let answer = self.ask(request.clone(), QueryQueue::StickyFirst, deadline).await?;
             let Answer::Update(wait) = answer else { return response(answer) };
             let UpdateWait { run_id, now, next, start } = *wait;
-            let progress = progress(now, next, asked.stage, give_up.min(deadline)).await?;
+            if asked.kind == Kind::Poll {
+                // The next run of the workflow does not know this update.
+                bind::to_run(&mut request, &run_id);
+            }
+            if is_unbound && asked.kind == Kind::Poll && !is_far_enough(&now, asked.stage) {
+                return Ok(bound_to(run_id));
+            }
+            let wanted = if is_unbound { asked.stage.min(Stage::Accepted) } else { asked.stage };
+            let progress = progress(now, next, wanted, give_up.min(deadline)).await?;
+            if is_unbound && matches!(progress, Progress::Accepted) && asked.stage == Stage::Completed {
+                return Ok(bound_to(run_id));
+            }
             if Instant::now() >= deadline && !is_far_enough(&progress, asked.stage) {
                 return Err(Error::DeadlineExceeded);
             }
@@ -83,6 +96,12 @@ impl Handle {
         }
         Err(Error::Unavailable("workflow update was aborted".into()))
     }
+}
+
+/// From now on the request is about this run: the update is in its history, and another run, which began
+/// meanwhile, must not carry it out a second time.
+fn bound_to(run_id: String) -> HistoryResponse {
+    HistoryResponse { bind_run_id: run_id, ..HistoryResponse::default() }
 }
 
 /// Waits until the update is far enough, or for as long as allowed.
@@ -172,7 +191,7 @@ fn encoded(
             ExecuteMultiOperationResponse { responses: vec![start, update] }.encode_to_vec()
         }
     };
-    HistoryResponse { body: body.into(), task_gone: false }
+    HistoryResponse { body: body.into(), ..HistoryResponse::default() }
 }
 
 /// To the event that accepted the update; a failed one may have left none.

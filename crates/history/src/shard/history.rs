@@ -44,6 +44,11 @@ impl Leader {
         if request.history_event_filter_type() == HistoryEventFilterType::CloseEvent {
             return match (is_running, request.wait_new_event) {
                 (false, _) => self.answer_page(self.page(&run, next - 1, next, 1)?, None),
+                (true, true)
+                    if caller.can_bind && request.next_page_token.is_empty() && execution.run_id.is_empty() =>
+                {
+                    Ok(Answer::bound_to(&run))
+                }
                 (true, true) => self.wait_for_events(&run, &HistoryPageToken::at(&run, next, next)),
                 (true, false) => self.answer_page(Page::default(), None),
             };
@@ -160,7 +165,7 @@ impl Leader {
             return Err(error::shard_busy().into());
         }
         waiters.push(wake_up);
-        Ok(Answer::WaitForEvents { empty, wake })
+        Ok(Answer::WaitForEvents { run_id: run.run_id.as_str().to_owned(), empty, wake })
     }
 }
 

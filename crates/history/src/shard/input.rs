@@ -8,6 +8,8 @@ use temporalio_protos::temporal::api::update::v1::Outcome;
 use temporalio_protos::temporal::api::workflowservice::v1::StartWorkflowExecutionResponse;
 use tokio::sync::{oneshot, watch};
 
+use crate::run::RunKey;
+
 pub(crate) type ReplyTo = oneshot::Sender<Result<Answer, Error>>;
 
 /// One request and the way back. A dropped way back means that the term ended.
@@ -34,6 +36,7 @@ pub(crate) enum Answer {
     Response(HistoryResponse),
     /// Nothing new for a reader of history: wait for `wake`, or answer with `empty`.
     WaitForEvents {
+        run_id: String,
         empty: Bytes,
         wake: oneshot::Receiver<()>,
     },
@@ -86,7 +89,7 @@ pub(crate) struct QueryDispatch {
 
 impl Answer {
     pub(crate) fn body(body: impl Into<Bytes>) -> Self {
-        Self::Response(HistoryResponse { body: body.into(), task_gone: false })
+        Self::Response(HistoryResponse { body: body.into(), ..HistoryResponse::default() })
     }
 
     pub(crate) fn message(message: &impl prost::Message) -> Self {
@@ -94,6 +97,12 @@ impl Answer {
     }
 
     pub(crate) fn task_gone() -> Self {
-        Self::Response(HistoryResponse { body: Bytes::new(), task_gone: true })
+        Self::Response(HistoryResponse { task_gone: true, ..HistoryResponse::default() })
+    }
+
+    /// The request has to wait, and must be sent again with the run that it is about.
+    pub(crate) fn bound_to(run: &RunKey) -> Self {
+        let bind_run_id = run.run_id.as_str().to_owned();
+        Self::Response(HistoryResponse { bind_run_id, ..HistoryResponse::default() })
     }
 }

@@ -72,6 +72,9 @@ impl Leader {
             return Err(error::workflow_task_keeps_failing().into());
         }
         let query = request.query.unwrap_or_default();
+        if has_task && caller.can_bind && execution.run_id.is_empty() {
+            return Ok(Answer::bound_to(&run));
+        }
         if has_task {
             return self.buffer_query(&run, query);
         }

@@ -15,6 +15,8 @@ pub(super) struct Caller {
     pub(super) namespace: String,
     /// Of history: nothing that is not written yet.
     pub(super) written_events_only: bool,
+    /// A request that has to wait is sent again with the run that it is about.
+    pub(super) can_bind: bool,
 }
 
 impl Caller {
@@ -31,8 +33,8 @@ pub(super) fn named(execution: Option<WorkflowExecution>) -> Result<WorkflowExec
 impl Leader {
     pub(super) fn answer(&mut self, ask: Ask) -> Result<Answer, Fault> {
         let Ask { request, queue } = ask;
-        let HistoryRequest { namespace_id, namespace, request, written_events_only, .. } = *request;
-        let caller = Caller { namespace_id, namespace, written_events_only };
+        let HistoryRequest { namespace_id, namespace, request, written_events_only, can_bind, .. } = *request;
+        let caller = Caller { namespace_id, namespace, written_events_only, can_bind };
         let request = request.ok_or_else(|| error::malformed("Request"))?;
         match request {
             Request::Start(request) => self.start(&caller, request),

@@ -47,11 +47,21 @@ impl Client {
     }
 
     pub(crate) async fn raw(&self, workflow_id: &str, request: Request) -> Result<HistoryResponse, Error> {
+        self.send(workflow_id, request, false).await
+    }
+
+    /// As the router of another node sends it.
+    pub(crate) async fn bindable(&self, workflow_id: &str, request: Request) -> HistoryResponse {
+        self.send(workflow_id, request, true).await.unwrap()
+    }
+
+    async fn send(&self, workflow_id: &str, request: Request, can_bind: bool) -> Result<HistoryResponse, Error> {
         let request = HistoryRequest {
             namespace_id: self.namespace_id.clone(),
             namespace: "default".into(),
             cell: base::cell_of(&self.namespace_id, workflow_id).index().into(),
             request: Some(request),
+            can_bind,
             ..HistoryRequest::default()
         };
         self.router.history(Box::new(request), Instant::now() + Duration::from_secs(60)).await

@@ -7,6 +7,7 @@ mod matching;
 mod world;
 
 mod big;
+mod bound;
 mod children;
 mod crash;
 mod dispatch;

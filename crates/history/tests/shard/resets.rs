@@ -14,7 +14,13 @@ use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 use crate::client::{Client, QUEUE, complete_workflow, execution, schedule_activity, types};
 use crate::world::{Life, World};
 
-async fn reset(client: &Client, workflow_id: &str, run_id: &str, at: i64, request_id: &str) -> Result<String, Error> {
+pub(crate) async fn reset(
+    client: &Client,
+    workflow_id: &str,
+    run_id: &str,
+    at: i64,
+    request_id: &str,
+) -> Result<String, Error> {
     let request = wf::ResetWorkflowExecutionRequest {
         workflow_execution: Some(execution(workflow_id, run_id)),
         reason: "why".into(),

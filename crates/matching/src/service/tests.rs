@@ -73,7 +73,7 @@ impl Upstream for Shards {
                 return Ok(HistoryResponse { task_gone: true, ..Default::default() });
             }
         }
-        Ok(HistoryResponse { body: task.run_id.into(), task_gone: false })
+        Ok(HistoryResponse { body: task.run_id.into(), ..HistoryResponse::default() })
     }
 
     fn owns(&self, _partition: &PartitionKey) -> bool {
