@@ -18,10 +18,13 @@ use crate::policy::duration;
 /// one that is longer, most often for its local activities, is written.
 const KEEP_START_AFTER: Duration = Duration::from_millis(500);
 
-/// What is due. The order breaks ties of time: what a worker waits for comes before what
-/// ends the run.
+/// What is due. The order breaks ties of time, which come about because a decision takes no time
+/// of its own and timeouts are filled in from each other: what ends more comes first, so that a
+/// run that is over is told nothing else.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Due {
+    /// The run or the execution has run out of time.
+    Run,
     /// The first workflow task's delay is over.
     FirstTask,
     /// The user timer with this started event id.
@@ -36,17 +39,18 @@ pub(crate) enum Due {
     WorkflowTask,
     /// Nobody picked the speculative workflow task up.
     SpeculativeTask,
-    /// The run or the execution has run out of time.
-    Run,
 }
+
+/// Among those of one activity, too, what its user asked for as a whole comes before what limits
+/// an attempt and may only have been filled in from it.
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum ActivityDue {
     /// The next attempt may be offered.
     Ready,
-    StartToClose,
     ScheduleToStart,
     ScheduleToClose,
+    StartToClose,
     Heartbeat,
 }
 
