@@ -16,6 +16,6 @@ pub mod internal {
 }
 
 pub use error::Error;
-pub use method::{DESCRIPTORS, METHODS, Method};
+pub use method::{DESCRIPTORS, HTTP_RULES, HttpRule, METHODS, Method, OPENAPI_V2_GZIP, OPENAPI_V3_GZIP};
 pub use raw::Raw;
 pub use status::{MESSAGE_BYTES_MAX, RESOURCE_EXHAUSTED_CAUSE_HEADER, RESOURCE_EXHAUSTED_SCOPE_HEADER, message_hash};

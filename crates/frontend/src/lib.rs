@@ -1,4 +1,4 @@
-//! The public face of a node: gRPC for SDKs, the CLI and the Web UI. It checks requests,
+//! The public face of a node: gRPC for SDKs, the CLI and the Web UI, and JSON over HTTP. It checks requests,
 //! resolves namespaces, and passes the rest to the shard or the task queue that knows.
 //!
 //! ```text
@@ -19,6 +19,7 @@ mod capabilities;
 mod config;
 mod grpc;
 mod handlers;
+mod http;
 mod metrics;
 mod ops;
 mod output;
@@ -31,6 +32,7 @@ mod version;
 
 pub mod compatibility;
 
+pub use self::http::{HttpApi, HttpConfig};
 pub use backend::{Backend, ClusterBackend};
 pub use capabilities::SERVER_VERSION;
 pub use config::{CallbackAddress, Config, ConfigError, Limits};

@@ -15,6 +15,8 @@ mod forwarding;
 mod garbage;
 #[path = "suite/http2.rs"]
 mod http2;
+#[path = "suite/http_json.rs"]
+mod http_json;
 #[path = "suite/namespaces.rs"]
 mod namespaces;
 #[path = "suite/raw.rs"]

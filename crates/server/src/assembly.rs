@@ -217,11 +217,20 @@ impl Running {
     /// Serves the public API until `stop`, then ends polls and waits for what is in flight.
     pub fn serve(
         &self,
-        listener: Box<dyn Listener>,
+        grpc: Box<dyn Listener>,
+        http: Option<Box<dyn Listener>>,
         stop: CancellationToken,
     ) -> impl Future<Output = anyhow::Result<()>> + Send + 'static + use<> {
         let frontend = self.frontend.clone();
-        async move { frontend.serve(listener, stop).await.context("the gRPC listener failed") }
+        async move {
+            let http = async {
+                let Some(listener) = http else { return Ok(()) };
+                let api = frontend::HttpApi::new(frontend.clone(), frontend::HttpConfig::default());
+                api.serve(listener, stop.clone()).await.context("the HTTP listener failed")
+            };
+            let grpc = async { frontend.serve(grpc, stop.clone()).await.context("the gRPC listener failed") };
+            tokio::try_join!(grpc, http).map(|_| ())
+        }
     }
 
     /// Resolves with the reason when the node must not go on (a failed sync).

@@ -28,6 +28,9 @@ pub(crate) struct Args {
     /// Address of the gRPC API.
     #[arg(long, default_value = "127.0.0.1:7233")]
     grpc_address: String,
+    /// Address of the HTTP API (JSON over HTTP/1.1); without it there is none.
+    #[arg(long)]
+    http_address: Option<String>,
     /// Address of the admin service used by `perpetuo shard`.
     #[arg(long)]
     admin_address: Option<String>,
@@ -65,14 +68,11 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         ..Options::single(node)
     };
     let data = Data::Directory { path: args.data_dir, engine: args.storage_engine.engine() };
-    let listener = listen(&args.grpc_address).await?;
-    let admin = match &args.admin_address {
-        None => None,
-        Some(address) => Some(admin::listen(address).await?),
-    };
+    let listeners =
+        Listeners::bind(&args.grpc_address, args.http_address.as_deref(), args.admin_address.as_deref()).await?;
     let running = assembly::start(options, assembly::Seams::system(&data)?).await?;
     output::line(&format!("node {node}: gRPC on {}", args.grpc_address));
-    serve_until_signal(running, listener, admin).await
+    serve_until_signal(running, listeners).await
 }
 
 fn parse_member(text: &str) -> anyhow::Result<(NodeId, String)> {
@@ -81,24 +81,47 @@ fn parse_member(text: &str) -> anyhow::Result<(NodeId, String)> {
     Ok((NodeId(id), address.to_owned()))
 }
 
-pub(crate) async fn listen(address: &str) -> anyhow::Result<Box<dyn Listener>> {
+async fn listen(address: &str) -> anyhow::Result<Box<dyn Listener>> {
     TcpNet
         .listen(address)
         .await
         .with_context(|| format!("cannot listen on {address} (is another server running there?)"))
 }
 
+/// The ports of a node, bound before anything else: a taken one must be the first thing
+/// that a user hears of.
+pub(crate) struct Listeners {
+    grpc: Box<dyn Listener>,
+    http: Option<Box<dyn Listener>>,
+    admin: Option<admin::Incoming>,
+}
+
+impl Listeners {
+    pub(crate) async fn bind(grpc: &str, http: Option<&str>, admin: Option<&str>) -> anyhow::Result<Self> {
+        Ok(Self {
+            grpc: listen(grpc).await?,
+            http: match http {
+                None => None,
+                Some(address) => Some(listen(address).await?),
+            },
+            admin: match admin {
+                None => None,
+                Some(address) => Some(admin::listen(address).await?),
+            },
+        })
+    }
+}
+
 /// Serves until SIGTERM or Ctrl-C, then drains: polls end, leaders move, everything
 /// acknowledged is on disk.
 pub(crate) async fn serve_until_signal(
     running: Running,
-    listener: Box<dyn Listener>,
-    admin: Option<admin::Incoming>,
+    Listeners { grpc, http, admin }: Listeners,
 ) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();
-    let serve = running.serve(listener, stop.clone());
+    let serve = running.serve(grpc, http, stop.clone());
     let admin = async {
         match admin {
             Some(incoming) => admin::serve(running.node().clone(), incoming, stop.clone()).await,

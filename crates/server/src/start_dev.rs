@@ -9,7 +9,7 @@ use anyhow::{Context as _, bail};
 use base::NodeId;
 
 use crate::assembly::{self, Data, Options};
-use crate::{admin, output, run};
+use crate::{output, run};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -35,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 0)]
     admin_port: u16,
 
-    /// Accepted, does nothing yet: there is no HTTP API in this version.
+    /// Port of the HTTP API (JSON, e.g. `curl http://127.0.0.1:PORT/api/v1/namespaces`); 0 is off.
     #[arg(long, default_value_t = 0)]
     http_port: u16,
     /// Accepted, does nothing yet: there is no metrics endpoint in this version.
@@ -137,15 +137,13 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
         tracing::info!(?options, ?data, "effective configuration");
     }
     // Bind first: a taken port must be the first thing a user hears of.
-    let listener = run::listen(&address).await?;
+    let optional = |port: u16| (port != 0).then(|| format!("{ip}:{port}"));
+    let (http, admin) = (optional(args.http_port), optional(args.admin_port));
+    let listeners = run::Listeners::bind(&address, http.as_deref(), admin.as_deref()).await?;
     let node = assembly::start(options, assembly::Seams::system(&data)?).await?;
-    let admin = match args.admin_port {
-        0 => None,
-        port => Some(admin::listen(&format!("{ip}:{port}")).await?),
-    };
     node.ready().await;
-    banner(&address, &data);
-    run::serve_until_signal(node, listener, admin).await
+    banner(&address, http.as_deref(), &data);
+    run::serve_until_signal(node, listeners).await
 }
 
 fn check(args: &Args) -> anyhow::Result<()> {
@@ -172,10 +170,13 @@ fn check(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn banner(address: &str, data: &Data) {
+fn banner(address: &str, http: Option<&str>, data: &Data) {
     output::line(&format!("Perpetuo {}", env!("CARGO_PKG_VERSION")));
     output::line("");
     output::line(&format!("Temporal Server:  {address}"));
+    if let Some(http) = http {
+        output::line(&format!("HTTP API:         http://{http}/api/v1/"));
+    }
     match data {
         Data::Memory => {
             output::line("Data:             in memory, gone when this process ends (keep it with --db-filename DIR)")

@@ -243,7 +243,7 @@ async fn node(
     let net = SimNet;
     let listener = base::Net::listen(&net, &format!("0.0.0.0:{GRPC_PORT}")).await?;
     let running = assembly::start(options, seams).await.map_err(|error| format!("{error:#}"))?;
-    let served = running.serve(listener, CancellationToken::new());
+    let served = running.serve(listener, None, CancellationToken::new());
     tokio::select! {
         biased;
         served = served => served.map_err(|error| format!("{error:#}"))?,

@@ -155,7 +155,7 @@ async fn ours(stop: &CancellationToken) -> String {
     let stop = stop.clone();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move {
-        node.serve(listener, stop.clone()).await.expect("served");
+        node.serve(listener, None, stop.clone()).await.expect("served");
         node.shutdown().await;
     });
     tasks.detach_all();
