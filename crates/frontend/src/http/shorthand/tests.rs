@@ -1,3 +1,5 @@
+//! Payloads and enums in both directions, and what must not be shortened.
+
 use prost_reflect::DescriptorPool;
 
 use super::*;
