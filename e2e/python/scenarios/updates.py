@@ -1,10 +1,13 @@
 """Updates: accepted, rejected, waited for, repeated, with start, and on workflows that close or continue."""
 
 import asyncio
+from collections import Counter
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from temporalio import activity, workflow
 from temporalio.client import (
+    Client,
     WithStartWorkflowOperation,
     WorkflowUpdateFailedError,
     WorkflowUpdateStage,
@@ -376,3 +379,126 @@ async def update_handler_set_while_running(env: Env) -> None:
         await env.until(handle, "WorkflowTaskCompleted")
         assert await handle.execute_update("added", "this", result_type=str) == "saw this"
         assert await handle.result() == ["this"]
+
+
+# More than a page of a history, which is 256 events and, of signals, more bytes than this.
+MANY_SIGNALS = 300
+FIRST_PAGE_BYTES = 8 * 1024
+
+
+class Between:
+    """Stands between a worker and its server. Once armed, it lets the first page of a history through and holds back what
+    the worker sends after it, the request for the next page, until something is done."""
+
+    def __init__(self, target: str, deed: Callable[[], Awaitable[None]]) -> None:
+        self.target = target
+        self.deed = deed
+        self.armed = False
+        self.bytes = 0
+        self.connections: list[asyncio.Task] = []
+        self.writers: list[asyncio.StreamWriter] = []
+        self.may_send = asyncio.Event()
+        self.may_send.set()
+
+    async def __aenter__(self) -> "Between":
+        self.server = await asyncio.start_server(self.connected, "127.0.0.1", 0)
+        host, port = self.server.sockets[0].getsockname()
+        self.address = f"{host}:{port}"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.server.close()
+        for writer in self.writers:
+            writer.close()
+        await asyncio.gather(*self.connections)
+
+    async def connected(self, from_worker: asyncio.StreamReader, to_worker: asyncio.StreamWriter) -> None:
+        host, port = self.target.rsplit(":", 1)
+        from_server, to_server = await asyncio.open_connection(host, int(port))
+        self.writers += [to_worker, to_server]
+        ways = asyncio.gather(self.up(from_worker, to_server), self.down(from_server, to_worker), return_exceptions=True)
+        self.connections.append(asyncio.current_task())
+        await ways
+
+    async def up(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            await self.may_send.wait()
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    async def down(self, source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+        while data := await source.read(65536):
+            if self.armed:
+                self.bytes += len(data)
+                if self.bytes >= FIRST_PAGE_BYTES:
+                    self.armed = False
+                    self.may_send.clear()
+                    self.doing = asyncio.create_task(self.do())
+            sink.write(data)
+            await sink.drain()
+        sink.close()
+
+    async def do(self) -> None:
+        try:
+            await self.deed()
+        finally:
+            self.may_send.set()
+
+
+@workflow.defn
+class Counted:
+    """Counts signals; its history has more than a page."""
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self.closed = False
+
+    @workflow.run
+    async def run(self) -> int:
+        await workflow.wait_condition(lambda: self.closed)
+        return self.seen
+
+    @workflow.signal
+    def count(self) -> None:
+        self.seen += 1
+
+    @workflow.signal
+    def close(self) -> None:
+        self.closed = True
+
+    @workflow.update
+    def counted(self) -> int:
+        return self.seen
+
+
+@scenario
+async def update_of_a_long_workflow_with_a_signal_between_two_pages(env: Env) -> None:
+    handle = await env.start(Counted.run)
+    # The update's task, of which nothing was written, becomes one that is.
+    async with Between(
+        env.worker_client.service_client.config.target_host, lambda: handle.signal(Counted.count)
+    ) as between:
+        client = await Client.connect(between.address)
+        # Without a cache every task comes with the whole history, page by page.
+        async with env.worker([Counted], client=client, max_cached_workflows=0):
+            await env.until(handle, "WorkflowTaskCompleted")
+            await asyncio.gather(*(handle.signal(Counted.count) for _ in range(MANY_SIGNALS)))
+
+            async def is_idle() -> bool:
+                names = kinds(await env.history(handle))
+                return names.count("WorkflowExecutionSignaled") >= MANY_SIGNALS and names[-1] == "WorkflowTaskCompleted"
+
+            await eventually(is_idle)
+            before = Counter(kinds(await env.history(handle)))
+            between.armed = True
+            told = await handle.execute_update(Counted.counted)
+            assert not between.armed
+            await handle.signal(Counted.close)
+            total = await handle.result()
+    if env.calm:
+        # The very task that was under way answered: none timed out or failed, and the signal came after it.
+        assert (told, total) == (MANY_SIGNALS, MANY_SIGNALS + 1)
+        after = Counter(kinds(await env.history(handle)))
+        for name in ("WorkflowTaskFailed", "WorkflowTaskTimedOut"):
+            assert after[name] == before[name], after

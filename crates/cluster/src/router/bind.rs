@@ -14,6 +14,9 @@
 //! | update, looked up | is not as far as its caller wants |
 //! | update | is accepted, not before: until then no run has it, and the current one may take it |
 //! | update with start | never: to send it again is to start the workflow again, if that is allowed |
+//!
+//! What cannot be told this way: an update whose run accepts it and is replaced by the same answer of its worker, while
+//! the leader is lost before it could say so. The next run takes it for a new one, as when a client repeats it.
 
 use api::internal::HistoryRequest;
 use api::internal::history_request::Request;
