@@ -5,8 +5,10 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -26,6 +28,10 @@ pub trait Net: Send + Sync + 'static {
     fn listen(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Listener>>>;
     fn connect(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Io>>>;
 }
+
+/// How long to wait for a port that a process which is being killed still holds.
+const PORT_WAIT_MAX: Duration = Duration::from_secs(2);
+const PORT_POLL: Duration = Duration::from_millis(20);
 
 /// The machine's TCP stack, with Nagle's algorithm off.
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,8 +55,15 @@ impl Net for TcpNet {
     fn listen(&self, address: &str) -> BoxFuture<'static, io::Result<Box<dyn Listener>>> {
         let address = address.to_owned();
         Box::pin(async move {
-            let listener = tokio::net::TcpListener::bind(address).await?;
-            Ok(Box::new(listener) as Box<dyn Listener>)
+            let deadline = Instant::now() + PORT_WAIT_MAX;
+            loop {
+                match tokio::net::TcpListener::bind(&address).await {
+                    Ok(listener) => return Ok(Box::new(listener) as Box<dyn Listener>),
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {}
+                    Err(error) => return Err(error),
+                }
+                tokio::time::sleep(PORT_POLL).await;
+            }
         })
     }
 
@@ -61,5 +74,38 @@ impl Net for TcpNet {
             stream.set_nodelay(true)?;
             Ok(Box::new(stream) as Box<dyn Io>)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_port_that_is_let_go_soon_is_waited_for() {
+        let holder = TcpNet.listen("127.0.0.1:0").await.unwrap();
+        let address = holder.local_addr().unwrap();
+        let mut listening = TcpNet.listen(&address.to_string());
+        // Polled once, it has found the port taken.
+        assert!(poll_once(&mut listening).await.is_none());
+        drop(holder);
+        assert_eq!(listening.await.unwrap().local_addr().unwrap(), address);
+    }
+
+    #[tokio::test]
+    async fn a_port_that_stays_taken_is_an_error() {
+        let holder = TcpNet.listen("127.0.0.1:0").await.unwrap();
+        let address = holder.local_addr().unwrap().to_string();
+        let error = TcpNet.listen(&address).await.err().expect("taken");
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+    }
+
+    /// What the future has to say when it is polled once.
+    async fn poll_once<T>(future: &mut BoxFuture<'static, T>) -> Option<T> {
+        std::future::poll_fn(|ctx| match future.as_mut().poll(ctx) {
+            std::task::Poll::Ready(value) => std::task::Poll::Ready(Some(value)),
+            std::task::Poll::Pending => std::task::Poll::Ready(None),
+        })
+        .await
     }
 }

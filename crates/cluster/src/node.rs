@@ -44,6 +44,8 @@ pub struct Config {
     pub cluster_id: String,
     /// All nodes, this one included. A single one needs no peer listener.
     pub members: Vec<Member>,
+    /// Where to listen for them, when it is another address than the one of the list.
+    pub listen: Option<String>,
     /// Fixed at the first start of the cluster.
     pub shards: u32,
     pub consensus: consensus::Config,
@@ -306,7 +308,7 @@ fn open_registry(config: &Config, kv: &dyn Kv) -> Result<Arc<Registry>, NodeErro
 async fn listen(config: &Config, net: &dyn Net) -> Result<Option<Box<dyn Listener>>, NodeError> {
     let member = config.members.iter().find(|member| member.id == config.node);
     let Some(member) = member.filter(|_| config.members.len() > 1) else { return Ok(None) };
-    let address = member.peer_address.clone();
+    let address = config.listen.clone().unwrap_or_else(|| member.peer_address.clone());
     match net.listen(&address).await {
         Ok(listener) => Ok(Some(listener)),
         Err(error) => Err(NodeError::Listen { address, reason: error.to_string() }),

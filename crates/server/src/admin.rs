@@ -3,23 +3,25 @@
 
 use std::convert::Infallible;
 use std::future::Future;
+use std::io;
 use std::pin::Pin;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use base::cell_of;
+use base::{Io, Listener, cell_of};
 use cluster::Node;
 use consensus::Role;
+use futures_util::stream;
 use http::{Request, Response};
 use prost::Message;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
 use tonic::server::{Grpc, NamedService, UnaryService};
+use tonic::transport::server::Connected;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
-
-pub(crate) use tonic::transport::server::TcpIncoming as Incoming;
 
 use crate::client::Client;
 use crate::output;
@@ -34,19 +36,49 @@ const LOCATE: &str = "/perpetuo.admin.v1.AdminService/LocateWorkflow";
 const STATUS: &str = "/perpetuo.admin.v1.AdminService/GetStatus";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
-pub(crate) async fn listen(address: &str) -> anyhow::Result<Incoming> {
-    let listener =
-        tokio::net::TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
-    Ok(Incoming::from(listener).with_nodelay(Some(true)))
-}
-
 /// Serves until `stop`.
-pub(crate) async fn serve(node: Node, incoming: Incoming, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(node: Node, listener: Box<dyn Listener>, stop: CancellationToken) -> anyhow::Result<()> {
+    let incoming = stream::unfold(listener, |mut listener| async {
+        let accepted = listener.accept().await.map(|(io, _)| Connection(io));
+        Some((accepted, listener))
+    });
     tonic::transport::Server::builder()
         .add_service(Admin { node })
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
         .context("the admin service failed")
+}
+
+/// A stream as tonic wants it. Who is at the other end does not matter here.
+struct Connection(Box<dyn Io>);
+
+impl Connected for Connection {
+    type ConnectInfo = ();
+    fn connect_info(&self) {}
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        ctx: &mut TaskContext<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(ctx, buffer)
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(mut self: Pin<&mut Self>, ctx: &mut TaskContext<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(ctx, bytes)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, ctx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(ctx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, ctx: &mut TaskContext<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(ctx)
+    }
 }
 
 #[derive(Clone)]

@@ -10,7 +10,8 @@ use anyhow::Context as _;
 use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
 use bytes::Bytes;
 use cluster::{Member, Node};
-use storage::{Disk, Engine, Kv, MemoryDisk, MemoryKv, RealDisk, Wal, WalConfig};
+use storage::{Disk, Engine, Kv, KvError, MemoryDisk, MemoryKv, RealDisk, Wal, WalConfig};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -21,6 +22,8 @@ pub struct Options {
     pub cluster_id: String,
     /// All nodes, this one included.
     pub members: Vec<Member>,
+    /// Where to listen for other nodes, when it is another address than the member's.
+    pub peer_listen: Option<String>,
     pub shards: u32,
     pub namespaces: Vec<String>,
     pub namespace_retention: Duration,
@@ -38,6 +41,7 @@ impl Options {
             node,
             cluster_id: "active".to_owned(),
             members: vec![Member { id: node, peer_address: String::new() }],
+            peer_listen: None,
             shards: 4,
             namespaces: vec!["default".to_owned()],
             namespace_retention: Duration::from_secs(24 * 3600),
@@ -46,15 +50,6 @@ impl Options {
             matching: matching::Config::default(),
             frontend: frontend::Config::default(),
         }
-    }
-}
-
-impl Options {
-    /// For development: callbacks may go anywhere.
-    #[must_use]
-    pub fn development_frontend() -> frontend::Config {
-        let anywhere = frontend::CallbackAddress { pattern: "*".to_owned(), allow_insecure: true };
-        frontend::Config { callback_addresses: vec![anywhere], ..frontend::Config::default() }
     }
 }
 
@@ -90,7 +85,7 @@ const MEMORY_SEGMENT_BYTES: u64 = 1 << 20;
 
 impl Seams {
     /// The machine's own clock, network and (unless in memory) disk.
-    pub fn system(data: &Data) -> anyhow::Result<Self> {
+    pub async fn system(data: &Data) -> anyhow::Result<Self> {
         let (disk, kv, wal): (Arc<dyn Disk>, Arc<dyn Kv>, WalConfig) = match data {
             Data::Memory => (
                 Arc::new(MemoryDisk::new()),
@@ -100,8 +95,8 @@ impl Seams {
             Data::Directory { path, engine } => {
                 let wal = path.join("wal");
                 std::fs::create_dir_all(&wal).with_context(|| format!("cannot create {}", wal.display()))?;
-                let disk = RealDisk::open(&wal).with_context(|| format!("cannot open {}", wal.display()))?;
-                (Arc::new(disk), open_kv(*engine, &path.join("state"))?, WalConfig::default())
+                let disk = lock(&wal).await.with_context(|| format!("cannot open {}", wal.display()))?;
+                (Arc::new(disk), open_kv(*engine, &path.join("state")).await?, WalConfig::default())
             }
         };
         Ok(Self {
@@ -116,9 +111,32 @@ impl Seams {
     }
 }
 
-fn open_kv(engine: Engine, path: &Path) -> anyhow::Result<Arc<dyn Kv>> {
+/// How long a start waits for a process that is being killed to let go of the directory.
+const LOCK_WAIT_MAX: Duration = Duration::from_secs(2);
+const LOCK_POLL: Duration = Duration::from_millis(20);
+
+async fn lock(path: &Path) -> std::io::Result<RealDisk> {
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match RealDisk::open(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock && Instant::now() < deadline => {}
+            result => return result,
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
+}
+
+/// The engine has a lock of its own, which a dying process may hold a moment longer.
+async fn open_kv(engine: Engine, path: &Path) -> anyhow::Result<Arc<dyn Kv>> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))?;
-    storage::open_kv(engine, path).with_context(|| format!("cannot open the state in {}", path.display()))
+    let deadline = Instant::now() + LOCK_WAIT_MAX;
+    loop {
+        match storage::open_kv(engine, path) {
+            Err(KvError::Locked) if Instant::now() < deadline => {}
+            result => return result.with_context(|| format!("cannot open the state in {}", path.display())),
+        }
+        tokio::time::sleep(LOCK_POLL).await;
+    }
 }
 
 /// A node with all its services running.
@@ -149,6 +167,7 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         node: options.node,
         cluster_id: options.cluster_id,
         members: options.members,
+        listen: options.peer_listen,
         shards: options.shards,
         consensus: options.consensus,
         namespaces: options.namespaces,

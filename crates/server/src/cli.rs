@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, cluster_dev, demo, output, run, start_dev, telemetry};
+use crate::{bench, cluster_dev, config, demo, output, run, start_dev, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -24,12 +24,12 @@ struct Cli {
 /// Logging, as the official CLI names it. Global: may stand anywhere.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Telemetry {
-    /// The least important messages to show.
-    #[arg(long, global = true, value_enum, default_value_t = LogLevel::Warn, env = "PERPETUO_LOG_LEVEL")]
-    pub(crate) log_level: LogLevel,
-    /// The form of log lines on stderr.
-    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
-    pub(crate) log_format: LogFormat,
+    /// The least important messages to show [default: warn].
+    #[arg(long, global = true, value_enum, env = "PERPETUO_LOG_LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// The form of log lines on stderr [default: text].
+    #[arg(long, global = true, value_enum)]
+    pub(crate) log_format: Option<LogFormat>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -48,6 +48,18 @@ pub(crate) enum LogFormat {
     Pretty,
 }
 
+impl LogLevel {
+    pub(crate) fn name(self) -> String {
+        format!("{self:?}").to_lowercase()
+    }
+}
+
+impl LogFormat {
+    pub(crate) fn named(name: &str) -> Self {
+        Self::from_str(name, false).unwrap_or(Self::Text)
+    }
+}
+
 #[derive(Subcommand)]
 enum Command {
     /// Run a server.
@@ -59,6 +71,9 @@ enum Command {
     /// Look at shards.
     #[command(subcommand)]
     Shard(Shard),
+    /// Check and show the settings of a node.
+    #[command(subcommand)]
+    Config(Config),
     /// Three nodes, an order, and the death of a leader in the middle of it.
     Demo(demo::Args),
     /// Load a server over the public API and measure it.
@@ -69,7 +84,7 @@ enum Command {
 enum Server {
     /// One node for development: drop-in for `temporal server start-dev`.
     StartDev(Box<start_dev::Args>),
-    /// One node of a cluster with a static list of members.
+    /// One node of a cluster, as a file, the environment and flags describe it.
     Run(Box<run::Args>),
 }
 
@@ -80,6 +95,14 @@ enum Cluster {
 }
 
 #[derive(Subcommand)]
+enum Config {
+    /// Say what is wrong with a configuration file, without starting anything.
+    Check(Box<config::CheckArgs>),
+    /// Print the settings that `server run` would use with the same arguments.
+    Show(Box<config::ShowArgs>),
+}
+
+#[derive(Subcommand)]
 enum Shard {
     /// Which shard a workflow lives in, and which node leads it.
     Of(crate::admin::OfArgs),
@@ -87,7 +110,9 @@ enum Shard {
 
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::parse();
-    telemetry::init(&cli.telemetry);
+    if !matches!(cli.command, Command::Server(Server::Run(_))) {
+        telemetry::init(&cli.telemetry);
+    }
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
@@ -97,8 +122,10 @@ pub(crate) fn main() -> ExitCode {
     };
     let result = runtime.block_on(async {
         match cli.command {
-            Command::Server(Server::StartDev(args)) => start_dev::run(*args).await,
-            Command::Server(Server::Run(args)) => run::run(*args).await,
+            Command::Server(Server::StartDev(args)) => Box::pin(start_dev::run(*args)).await,
+            Command::Server(Server::Run(args)) => Box::pin(run::run(*args, &cli.telemetry)).await,
+            Command::Config(Config::Check(args)) => config::check(*args),
+            Command::Config(Config::Show(args)) => config::show(&args),
             Command::Cluster(Cluster::Dev(args)) => cluster_dev::run(args, &cli.telemetry).await,
             Command::Shard(Shard::Of(args)) => crate::admin::of(args).await,
             Command::Demo(args) => demo::run(args).await,

@@ -13,7 +13,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::cli::Telemetry;
+use crate::cli::{LogLevel, Telemetry};
+use crate::config::{Settings, as_toml};
 use crate::{admin, output};
 
 #[derive(clap::Args, Debug)]
@@ -86,9 +87,11 @@ impl LocalCluster {
         }
         let members: Vec<_> =
             description.nodes.iter().map(|node| format!("{}={}", node.id, node.peer_address)).collect();
+        let members = members.join(",");
         let mut children = Vec::new();
         for node in &mut description.nodes {
-            let child = spawn(dir, node, &members, shards, log_level)?;
+            let config = configure(dir, node, &members, shards, log_level)?;
+            let child = spawn(&config, node)?;
             node.pid = child.id().context("the process of a node ended at once")?;
             children.push(child);
         }
@@ -178,7 +181,31 @@ fn is_zombie(pid: u32) -> bool {
     stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
-fn spawn(dir: &Path, node: &NodeInfo, members: &[String], shards: u32, log_level: &str) -> anyhow::Result<Child> {
+/// Writes the file that the node starts from, to be read and changed by whoever plays
+/// with the cluster.
+fn configure(dir: &Path, node: &NodeInfo, members: &str, shards: u32, log_level: &str) -> anyhow::Result<PathBuf> {
+    let mut settings = Settings::default();
+    let data = std::path::absolute(dir)?.join(format!("node-{}", node.id));
+    for (key, value) in [
+        ("node.id", node.id.to_string().as_str()),
+        ("node.data-dir", &data.to_string_lossy()),
+        ("cluster.members", members),
+        ("cluster.shards", &shards.to_string()),
+        ("listen.grpc", &node.grpc_address),
+        ("listen.admin", &node.admin_address),
+        ("callbacks.addresses", "*"),
+        ("callbacks.insecure", "true"),
+        ("telemetry.log-filter", log_level),
+    ] {
+        settings.flag(key, value, "cluster dev");
+    }
+    settings.check()?;
+    let path = std::path::absolute(dir)?.join(format!("node-{}.toml", node.id));
+    std::fs::write(&path, as_toml(&settings, false)).with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+fn spawn(config: &Path, node: &NodeInfo) -> anyhow::Result<Child> {
     let log = File::options()
         .create(true)
         .append(true)
@@ -186,11 +213,8 @@ fn spawn(dir: &Path, node: &NodeInfo, members: &[String], shards: u32, log_level
         .with_context(|| format!("cannot write {}", node.log.display()))?;
     let binary = std::env::current_exe().context("cannot find this program's own path")?;
     Command::new(binary)
-        .args(["server", "run", "--node-id", &node.id.to_string(), "--log-level", log_level])
-        .args(["--members", &members.join(","), "--shards", &shards.to_string()])
-        .args(["--grpc-address", &node.grpc_address, "--admin-address", &node.admin_address])
-        .arg("--data-dir")
-        .arg(dir.join(format!("node-{}", node.id)))
+        .args(["server", "run", "--config"])
+        .arg(config)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
@@ -217,7 +241,7 @@ pub(crate) async fn run(args: Args, telemetry: &Telemetry) -> anyhow::Result<()>
     std::fs::create_dir_all(&dir).with_context(|| format!("cannot create {}", dir.display()))?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let level = format!("{:?}", telemetry.log_level).to_lowercase();
+    let level = telemetry.log_level.map_or_else(|| "warn".to_owned(), LogLevel::name);
     let mut cluster = tokio::select! {
         cluster = LocalCluster::start(&dir, args.nodes, args.port, args.shards, &level) => cluster?,
         _ = terminate.recv() => return Ok(()),

@@ -10,6 +10,7 @@ mod bench;
 mod cli;
 mod client;
 mod cluster_dev;
+mod config;
 mod demo;
 mod output;
 mod run;

@@ -3,12 +3,11 @@
 
 use std::path::PathBuf;
 use std::str::FromStr as _;
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use base::NodeId;
 
-use crate::assembly::{self, Data, Options};
+use crate::assembly::Data;
+use crate::config::{Config, Profile, Settings, as_toml};
 use crate::{output, run};
 
 #[derive(clap::Args, Debug)]
@@ -71,7 +70,7 @@ pub(crate) struct Args {
     /// Accepted and ignored: there is no SQLite here.
     #[arg(long)]
     sqlite_pragma: Vec<String>,
-    /// Log the effective configuration at start.
+    /// Print the settings in force at start, and where each comes from.
     #[arg(long)]
     log_config: bool,
     /// Accepted for the official CLI's sake; results are always text.
@@ -107,10 +106,10 @@ pub(crate) enum EngineName {
 }
 
 impl EngineName {
-    pub(crate) const fn engine(self) -> storage::Engine {
+    const fn name(self) -> &'static str {
         match self {
-            Self::Fjall => storage::Engine::Fjall,
-            Self::Sled => storage::Engine::Sled,
+            Self::Fjall => "fjall",
+            Self::Sled => "sled",
         }
     }
 }
@@ -118,32 +117,45 @@ impl EngineName {
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     check(&args)?;
     let ip = if args.ip == "localhost" { "127.0.0.1" } else { &args.ip };
-    let address = format!("{ip}:{}", args.port);
-    let data = match &args.db_filename {
-        None => Data::Memory,
-        Some(directory) => Data::Directory { path: directory.clone(), engine: args.storage_engine.engine() },
-    };
-    let mut namespaces = vec!["default".to_owned()];
-    namespaces.extend(args.namespace.iter().filter(|name| *name != "default").cloned());
-    let options = Options {
-        namespaces,
-        shards: args.shards,
-        // A development server keeps closed workflows for a day, as the official one does.
-        namespace_retention: Duration::from_secs(24 * 3600),
-        frontend: Options::development_frontend(),
-        ..Options::single(NodeId(1))
-    };
+    let settings = settings(&args, ip);
     if args.log_config {
-        tracing::info!(?options, ?data, "effective configuration");
+        output::line(as_toml(&settings, true).trim_end());
+        output::line("");
     }
-    // Bind first: a taken port must be the first thing a user hears of.
-    let optional = |port: u16| (port != 0).then(|| format!("{ip}:{port}"));
-    let (http, admin) = (optional(args.http_port), optional(args.admin_port));
-    let listeners = run::Listeners::bind(&address, http.as_deref(), admin.as_deref()).await?;
-    let node = assembly::start(options, assembly::Seams::system(&data)?).await?;
-    node.ready().await;
-    banner(&address, http.as_deref(), &data);
-    run::serve_until_signal(node, listeners).await
+    let config = Config::of(settings, Profile::Development)?;
+    let (data, http) = (config.data.clone(), config.http_address.clone());
+    let started = run::start(config).await?;
+    started.running.ready().await;
+    banner(&started.grpc_address, http.as_deref(), &data);
+    started.serve_until_signal().await
+}
+
+/// What differs from a node of a cluster, and what the arguments say.
+fn settings(args: &Args, ip: &str) -> Settings {
+    let mut settings = Settings::default();
+    let mut namespaces = vec!["default"];
+    namespaces.extend(args.namespace.iter().map(String::as_str).filter(|name| *name != "default"));
+    for (key, value) in [
+        ("node.id", "1"),
+        ("cluster.name", "active"),
+        // A development server keeps closed workflows for a day, as the official one does.
+        ("cluster.namespace-retention", "24h"),
+        ("callbacks.addresses", "*"),
+        ("callbacks.insecure", "true"),
+    ] {
+        settings.flag(key, value, "start-dev");
+    }
+    settings.flag("cluster.namespaces", &namespaces.join(","), "--namespace");
+    settings.flag("cluster.shards", &args.shards.to_string(), "--shards");
+    settings.flag("listen.grpc", &format!("{ip}:{}", args.port), "--port");
+    let optional = |port: u16| if port == 0 { String::new() } else { format!("{ip}:{port}") };
+    settings.flag("listen.http", &optional(args.http_port), "--http-port");
+    settings.flag("listen.admin", &optional(args.admin_port), "--admin-port");
+    settings.flag("storage.engine", args.storage_engine.name(), "--storage-engine");
+    if let Some(directory) = &args.db_filename {
+        settings.flag("node.data-dir", &directory.to_string_lossy(), "--db-filename");
+    }
+    settings
 }
 
 fn check(args: &Args) -> anyhow::Result<()> {

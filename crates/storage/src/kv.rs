@@ -123,6 +123,9 @@ type KeyRange<'a> = (Bound<&'a [u8]>, Bound<&'a [u8]>);
 pub enum KvError {
     #[error("key-value engine failed: {0}")]
     Engine(Arc<str>),
+    /// Another process has the files open.
+    #[error("the key-value store is in use by another process")]
+    Locked,
     /// The files cannot be used any more. The state is on the other replicas: remove the
     /// directory and let them send it again.
     #[error("key-value store is damaged, wipe it and reinstall the node's replicas from their peers: {0}")]

@@ -191,6 +191,7 @@ impl Cluster {
             node: NodeId(id),
             cluster_id: "test".to_owned(),
             members: self.members.clone(),
+            listen: None,
             shards: SHARDS,
             consensus: consensus::Config::default(),
             namespaces: vec!["default".to_owned()],

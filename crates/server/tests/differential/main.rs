@@ -146,7 +146,7 @@ fn answers_of(name: &(String, String), chosen: &[Scenario]) -> bool {
 async fn ours(stop: &CancellationToken) -> String {
     let listener = TcpNet.listen("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
-    let seams = assembly::Seams::system(&Data::Memory).expect("seams");
+    let seams = assembly::Seams::system(&Data::Memory).await.expect("seams");
     let mut options = Options::single(NodeId(1));
     // As the official server of the recordings is told.
     options.frontend.callback_addresses = vec![CallbackAddress { pattern: "*".to_owned(), allow_insecure: true }];

@@ -98,7 +98,10 @@ impl KvSnapshot for FjallSnapshot {
 
 impl From<fjall::Error> for KvError {
     fn from(error: fjall::Error) -> Self {
-        Self::Engine(error.to_string().into())
+        match error {
+            fjall::Error::Locked => Self::Locked,
+            other => Self::Engine(other.to_string().into()),
+        }
     }
 }
 

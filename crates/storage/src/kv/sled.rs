@@ -275,6 +275,7 @@ impl From<::sled::Error> for KvError {
     fn from(error: ::sled::Error) -> Self {
         match error {
             ::sled::Error::Corruption { .. } => Self::Damaged(error.to_string().into()),
+            locked if is_locked(&locked) => Self::Locked,
             other => Self::Engine(other.to_string().into()),
         }
     }

@@ -1,0 +1,188 @@
+//! What a node is told before it starts, from its file, the environment and its flags, as
+//! one checked value. `server run`, `start-dev` and `cluster dev` all start from it.
+//!
+//! ```text
+//! keys (the table) ─▶ settings (values with their origins) ─▶ Config ─▶ assembly
+//!        └─▶ flags, docs/config.md
+//! ```
+
+mod command;
+#[cfg(test)]
+mod document;
+mod flags;
+mod keys;
+mod settings;
+mod value;
+
+use std::path::PathBuf;
+
+use base::NodeId;
+use cluster::Member;
+
+use crate::assembly::{Data, Options};
+use crate::telemetry;
+
+pub(crate) use command::{CheckArgs, ShowArgs, as_toml, check, show};
+pub(crate) use flags::Flags;
+pub(crate) use settings::{Problems, Settings};
+
+/// A node that can be started.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) options: Options,
+    pub(crate) data: Data,
+    pub(crate) grpc_address: String,
+    /// None: no HTTP API.
+    pub(crate) http_address: Option<String>,
+    /// None: no admin service.
+    pub(crate) admin_address: Option<String>,
+}
+
+/// Which settings may be left out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Profile {
+    /// Nothing that would make a node of a cluster forget what it promised.
+    Cluster,
+    /// One node, alone, in memory unless a directory is set.
+    Development,
+}
+
+/// Arguments that say where settings come from.
+#[derive(clap::Args, Clone, Debug)]
+pub(crate) struct Sources {
+    /// The configuration file (TOML; see docs/config.md).
+    #[arg(long, value_name = "FILE", env = "PERPETUO_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) flags: Flags,
+}
+
+impl Sources {
+    pub(crate) fn settings(&self) -> Settings {
+        let mut settings = Settings::default();
+        if let Some(path) = &self.config {
+            settings.file(path);
+        }
+        settings.environment(std::env::vars_os().filter_map(|(name, text)| {
+            // What is not UTF-8 cannot be a name of ours, nor a value that we could use.
+            Some((name.into_string().ok()?, text.to_string_lossy().into_owned()))
+        }));
+        self.flags.apply(&mut settings);
+        settings
+    }
+}
+
+impl Config {
+    /// # Errors
+    /// Everything that is wrong with the settings.
+    pub(crate) fn of(mut settings: Settings, profile: Profile) -> Result<Self, Problems> {
+        settings.check()?;
+        let node = NodeId(settings.number("node.id"));
+        if node.0 == 0 && settings.get("node.id").value.is_none() {
+            settings.complain("node.id", "must be set: a number that no other node of the cluster has or had");
+        }
+        let data = data(&mut settings, profile);
+        let members = members(&mut settings, node, profile);
+        let grpc_address = settings.string("listen.grpc");
+        if grpc_address.is_empty() {
+            settings.complain("listen.grpc", "must not be empty: clients could not connect");
+        }
+        if settings.string("cluster.name").is_empty() {
+            settings.complain("cluster.name", "must not be empty");
+        }
+        if let Err(problem) = telemetry::check_filter(&settings.string("telemetry.log-filter")) {
+            settings.complain("telemetry.log-filter", &problem);
+        }
+        settings.check()?;
+        let options = Options {
+            node,
+            cluster_id: settings.string("cluster.name"),
+            members,
+            peer_listen: Some(settings.string("listen.peer")).filter(|address| !address.is_empty()),
+            shards: u32::try_from(settings.number("cluster.shards")).expect("the table bounds it"),
+            namespaces: settings.list("cluster.namespaces"),
+            namespace_retention: settings.duration("cluster.namespace-retention"),
+            consensus: consensus::Config::default(),
+            history: history(&settings),
+            matching: matching::Config::default(),
+            frontend: frontend(&settings),
+        };
+        let address = |key| Some(settings.string(key)).filter(|address| !address.is_empty());
+        let (http_address, admin_address) = (address("listen.http"), address("listen.admin"));
+        Ok(Self { options, data, grpc_address, http_address, admin_address })
+    }
+}
+
+fn data(settings: &mut Settings, profile: Profile) -> Data {
+    let path = settings.string("node.data-dir");
+    let engine = match settings.string("storage.engine").as_str() {
+        "sled" => storage::Engine::Sled,
+        _ => storage::Engine::Fjall,
+    };
+    if path.is_empty() {
+        if profile == Profile::Cluster {
+            settings.complain("node.data-dir", "must be set: the directory for the data of this node");
+        }
+        return Data::Memory;
+    }
+    let path = PathBuf::from(path);
+    if path.is_file() {
+        settings.complain("node.data-dir", &format!("{} is a file; data is kept in a directory", path.display()));
+    }
+    Data::Directory { path, engine }
+}
+
+/// The static list of nodes.
+fn members(settings: &mut Settings, node: NodeId, profile: Profile) -> Vec<Member> {
+    const KEY: &str = "cluster.members";
+    let mut members: Vec<Member> = Vec::new();
+    for text in settings.list(KEY) {
+        let parsed = text.split_once('=').and_then(|(id, address)| Some((NodeId(id.trim().parse().ok()?), address)));
+        match parsed {
+            Some((id, address)) if address.contains(':') => {
+                if members.iter().any(|member| member.id == id) {
+                    settings.complain(KEY, &format!("node {id} is listed twice"));
+                }
+                members.push(Member { id, peer_address: address.trim().to_owned() });
+            }
+            _ => settings.complain(KEY, &format!("{text:?}: expected ID=HOST:PORT")),
+        }
+    }
+    match (members.is_empty(), profile) {
+        (true, Profile::Development) => members.push(Member { id: node, peer_address: String::new() }),
+        (true, Profile::Cluster) => {
+            settings.complain(KEY, "must be set: all nodes as ID=HOST:PORT of their peer ports, this one included");
+        }
+        (false, _) if members.iter().all(|member| member.id != node) => {
+            settings.complain(KEY, &format!("does not list this node, whose node.id is {node}"));
+        }
+        (false, _) => {}
+    }
+    members
+}
+
+fn history(settings: &Settings) -> history::Config {
+    let mut history = history::Config::default();
+    history.limits.blob_bytes_max = settings.count("limits.blob-size-error");
+    history.limits.memo_bytes_max = settings.count("limits.memo-size-error");
+    history.limits.history_events_max =
+        i64::try_from(settings.number("limits.history-count-error")).expect("the table bounds it");
+    history.limits.history_size_bytes_max = settings.count("limits.history-size-error");
+    history
+}
+
+fn frontend(settings: &Settings) -> frontend::Config {
+    let allow_insecure = settings.boolean("callbacks.insecure");
+    let address = |pattern| frontend::CallbackAddress { pattern, allow_insecure };
+    let mut frontend = frontend::Config {
+        connections_max: settings.count("limits.connections"),
+        callback_addresses: settings.list("callbacks.addresses").into_iter().map(address).collect(),
+        ..frontend::Config::default()
+    };
+    frontend.limits.blob_bytes_max = settings.count("limits.blob-size-error");
+    frontend.limits.memo_bytes_max = settings.count("limits.memo-size-error");
+    frontend
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! The binary as users run it: real processes, real ports, real files.
+
+mod configuration;
+mod process;
+mod restart;
