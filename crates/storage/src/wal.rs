@@ -15,6 +15,7 @@
 //! See `docs/rfd/0002-own-wal.md`.
 
 mod group;
+mod manifest;
 mod queue;
 mod record;
 mod recovery;
@@ -35,7 +36,9 @@ use bytes::Bytes;
 use tokio::sync::watch;
 
 use crate::disk::Disk;
+use crate::pair::{FoundLog, StoreId};
 use group::{GroupCell, GroupState, Submitter};
+use manifest::{Content, Manifest};
 use queue::{Queue, Refused};
 use spares::Spares;
 use stats::Counters;
@@ -96,10 +99,29 @@ pub enum WalError {
     Io { operation: &'static str, file: Arc<str>, reason: Arc<str> },
     #[error("WAL is corrupt in {file} at offset {offset}: {reason}")]
     Corrupt { file: Arc<str>, offset: u64, reason: Arc<str> },
+    /// Segments that the manifest names are not there.
+    #[error(
+        "the log is not complete: {0}. Votes and acknowledged writes were in it. Put the files back; if that cannot be \
+         done, remove the node's whole data directory and replace the node by a new one"
+    )]
+    Missing(Arc<str>),
     #[error("WAL stopped after an earlier failure: {0}")]
     Stopped(Arc<str>),
     #[error("log index {index} of group {group} is not in the log ({first}..={last})")]
     OutOfRange { group: GroupId, index: u64, first: u64, last: u64 },
+}
+
+/// A place in the log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Debug)]
+pub struct Position {
+    pub segment: u64,
+    pub offset: u64,
+}
+
+impl fmt::Display for Position {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "segment {:016x} offset {}", self.segment, self.offset)
+    }
 }
 
 impl WalError {
@@ -122,6 +144,9 @@ pub struct Wal {
 struct Shared {
     disk: Arc<dyn Disk>,
     config: WalConfig,
+    store: StoreId,
+    /// Everything before is durable.
+    position: Mutex<Position>,
     queue: Queue,
     groups: Mutex<BTreeMap<GroupId, Arc<GroupCell>>>,
     tail_bytes: AtomicUsize,
@@ -137,12 +162,31 @@ impl Wal {
     ///
     /// Nothing becomes durable until the writer runs: [`Wal::spawn_writer_thread`], or
     /// [`Wal::run_writer`] under simulation.
-    pub fn open(disk: Arc<dyn Disk>, mut config: WalConfig) -> Result<Self, WalError> {
+    ///
+    /// This is a log of its own. One that belongs to a state is opened with it: see
+    /// [`crate::open_pair`].
+    pub fn open(disk: Arc<dyn Disk>, config: WalConfig) -> Result<Self, WalError> {
+        Self::open_checked(disk, config, StoreId::NONE, |_| Ok(()))
+    }
+
+    /// Nothing is written before `check` agrees. `mint` becomes the id of a log without one.
+    pub(crate) fn open_checked<E: From<WalError>>(
+        disk: Arc<dyn Disk>,
+        mut config: WalConfig,
+        mint: StoreId,
+        check: impl FnOnce(&FoundLog) -> Result<(), E>,
+    ) -> Result<Self, E> {
         config.segment_bytes = config.segment_bytes.clamp(SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
-        let mut log = recovery::open(&*disk)?;
+        let found = manifest::read(&*disk)?;
+        let mut log = recovery::open(&*disk, found.map(|(_, content)| content))?;
+        check(&FoundLog { store: found.map(|(_, content)| content.store), end: log.position() })?;
+        let content = Content { store: mint, first: log.first().unwrap_or(1), head: log.head().unwrap_or(0) };
+        let manifest = Manifest::open(&*disk, config.sync, found, content)?;
         let shared = Arc::new(Shared {
             disk,
             config,
+            store: manifest.store(),
+            position: Mutex::default(),
             queue: Queue::default(),
             groups: Mutex::new(std::mem::take(&mut log.groups)),
             tail_bytes: AtomicUsize::new(0),
@@ -151,8 +195,20 @@ impl Wal {
             counters: Counters::default(),
             failure: watch::Sender::new(None),
         });
-        let writer = Writer::open(shared.clone(), log)?;
+        let writer = Writer::open(shared.clone(), log, manifest)?;
         Ok(Self { shared, writer: Arc::new(Mutex::new(Some(writer))) })
+    }
+
+    /// Whose log it is.
+    #[must_use]
+    pub fn store_id(&self) -> StoreId {
+        self.shared.store
+    }
+
+    /// How far the log is durable.
+    #[must_use]
+    pub fn position(&self) -> Position {
+        *lock(&self.shared.position)
     }
 
     /// The log of a group, an empty one when nothing is stored of it.

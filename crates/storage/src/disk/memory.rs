@@ -115,6 +115,14 @@ impl MemoryDisk {
         inner.forget_unused();
     }
 
+    /// A new, empty disk in the place of this one. Files opened before are dead afterwards.
+    pub fn wipe(&self) {
+        let mut inner = self.lock();
+        let Inner { power_cuts, writes, syncs, sync_latency, .. } = *inner;
+        let faults = Faults { sync_skipped: inner.faults.sync_skipped, ..Faults::default() };
+        *inner = Inner { power_cuts: power_cuts + 1, faults, writes, syncs, sync_latency, ..Inner::default() };
+    }
+
     /// Changes to files and to the directory so far, syncs not included. Together with
     /// [`MemoryDisk::stop_after_writes`] a test can cut the power at every one of them.
     #[must_use]

@@ -49,6 +49,11 @@ impl MemoryKv {
         inner.since.clear();
     }
 
+    /// Empty as on the first day.
+    pub fn wipe(&self) {
+        *self.lock() = Inner::default();
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }

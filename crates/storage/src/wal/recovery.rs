@@ -12,10 +12,11 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use super::group::{GroupCell, Recovered, cut_from, cut_through};
+use super::manifest::Content;
 use super::record::{self, ALIGN_BYTES, Command, Record};
 use super::segment::{DATA_START, Place, Segment, SegmentHeader, io_error, segment_name, segment_sequence};
 use super::spares::spare_number;
-use super::{GroupId, WalError};
+use super::{GroupId, Position, WalError};
 use crate::disk::{Disk, OpenMode};
 
 /// A log as found on disk.
@@ -27,6 +28,20 @@ pub(super) struct Log {
     pub(super) end: u64,
     pub(super) epoch: u32,
     pub(super) spares: Vec<String>,
+}
+
+impl Log {
+    pub(super) fn first(&self) -> Option<u64> {
+        self.segments.front().map(|segment| segment.sequence)
+    }
+
+    pub(super) fn head(&self) -> Option<u64> {
+        self.segments.back().map(|segment| segment.sequence)
+    }
+
+    pub(super) fn position(&self) -> Option<Position> {
+        self.head().map(|segment| Position { segment, offset: self.end })
+    }
 }
 
 #[derive(Default)]
@@ -47,10 +62,14 @@ struct Found {
     header: SegmentHeader,
 }
 
-pub(super) fn open(disk: &dyn Disk) -> Result<Log, WalError> {
+/// `known` is what the manifest says of the log.
+pub(super) fn open(disk: &dyn Disk, known: Option<Content>) -> Result<Log, WalError> {
     let names = disk.list().map_err(|error| io_error("list", ".", &error))?;
     let mut sequences: Vec<u64> = names.iter().filter_map(|name| segment_sequence(name)).collect();
     sequences.sort_unstable();
+    if let Some(known) = known {
+        check_ends(&sequences, known)?;
+    }
     let mut spares: Vec<String> = names.into_iter().filter(|name| spare_number(name).is_some()).collect();
     let mut found: Vec<Found> = Vec::new();
     for (at, &sequence) in sequences.iter().enumerate() {
@@ -58,7 +77,9 @@ pub(super) fn open(disk: &dyn Disk) -> Result<Log, WalError> {
             return Err(previous.segment.corrupt(previous.segment.len, "the segment that follows is missing"));
         }
         let is_last = at + 1 == sequences.len();
-        match open_segment(disk, sequence, is_last)? {
+        // A segment in the manifest had its header before.
+        let may_be_unborn = is_last && known.is_none_or(|known| known.head < sequence);
+        match open_segment(disk, sequence, may_be_unborn)? {
             Some(segment) => found.push(segment),
             None => remove(disk, &segment_name(sequence))?,
         }
@@ -84,8 +105,23 @@ pub(super) fn open(disk: &dyn Disk) -> Result<Log, WalError> {
     Ok(Log { groups, segments, end, epoch: replay.epoch, spares })
 }
 
-/// `None` for the last file when it became a segment by name only.
-fn open_segment(disk: &dyn Disk, sequence: u64, is_last: bool) -> Result<Option<Found>, WalError> {
+/// A log without a piece at one end looks whole. Pieces in the middle are missed later.
+fn check_ends(sequences: &[u64], known: Content) -> Result<(), WalError> {
+    let Content { first, head, .. } = known;
+    if head == 0 {
+        return Ok(());
+    }
+    let missing = match (sequences.first(), sequences.last()) {
+        (Some(&found), _) if found > first => format!("it begins with {}, not with {}", segment_name(found), segment_name(first)),
+        (_, Some(&found)) if found < head => format!("it ends with {}, not with {}", segment_name(found), segment_name(head)),
+        (Some(_), _) => return Ok(()),
+        (None, _) => format!("none of its segments is there, from {} to {}", segment_name(first), segment_name(head)),
+    };
+    Err(WalError::Missing(missing.into()))
+}
+
+/// `None` when the file became a segment by name only, which the last one may have.
+fn open_segment(disk: &dyn Disk, sequence: u64, may_be_unborn: bool) -> Result<Option<Found>, WalError> {
     let name: Arc<str> = segment_name(sequence).into();
     let failed = |operation| {
         let name = name.clone();
@@ -102,7 +138,7 @@ fn open_segment(disk: &dyn Disk, sequence: u64, is_last: bool) -> Result<Option<
             Err(segment.corrupt(len, &format!("the file should have {} bytes", header.len)))
         }
         Some(header) => Ok(Some(Found { segment, header })),
-        None if !is_last => Err(segment.corrupt(0, "the segment header does not check out")),
+        None if !may_be_unborn => Err(segment.corrupt(0, "the segment header does not check out")),
         None => {
             // The header is synced before the first record is written.
             let content = read_all(&segment)?;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::group::{GroupCell, Submitter};
+use super::manifest::Manifest;
 use super::queue::{Submission, Taken};
 use super::record::{self, Command, Frame};
 use super::recovery::Log;
 use super::segment::{DATA_START, Segment, SegmentHeader, io_error};
-use super::{Completion, Shared, WalConfig, WalError};
+use super::{Completion, Position, Shared, WalConfig, WalError, lock};
 use crate::disk::Disk;
 
 /// The first segment of a new log is small, so that a first start is quick.
@@ -32,6 +33,7 @@ pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     disk: Arc<dyn Disk>,
     config: WalConfig,
+    manifest: Manifest,
     epoch: u32,
     head: Arc<Segment>,
     /// Where the next record goes.
@@ -63,7 +65,7 @@ pub(super) enum Next {
 }
 
 impl Writer {
-    pub(super) fn open(shared: Arc<Shared>, log: Log) -> Result<Self, WalError> {
+    pub(super) fn open(shared: Arc<Shared>, log: Log, mut manifest: Manifest) -> Result<Self, WalError> {
         let Shared { disk, config, .. } = &*shared;
         let (disk, config) = (disk.clone(), config.clone());
         let epoch = log.epoch + 1;
@@ -80,10 +82,12 @@ impl Writer {
                 Arc::new(Segment::activate(&*disk, &spare, header, config.sync)?)
             }
         };
+        manifest.set_head(head.sequence)?;
         let mut writer = Self {
             shared,
             disk,
             config,
+            manifest,
             epoch,
             head,
             end: log.end.max(DATA_START),
@@ -95,6 +99,7 @@ impl Writer {
             cleaning: false,
         };
         writer.begin_epoch(log.epoch > 0)?;
+        writer.publish_position();
         writer.collect()?;
         Ok(writer)
     }
@@ -178,6 +183,7 @@ impl Writer {
             self.shared.counters.add_sync(records, self.buffer.len(), started.elapsed());
         }
         self.end += self.buffer.len() as u64;
+        self.publish_position();
         self.shrink_buffer();
         for (submission, place) in submissions.iter().zip(places) {
             let at = place.map(|(offset, len)| (&self.head, offset, len));
@@ -249,6 +255,10 @@ impl Writer {
         ControlFlow::Break(())
     }
 
+    fn publish_position(&self) {
+        *lock(&self.shared.position) = Position { segment: self.head.sequence, offset: self.end };
+    }
+
     fn frame(&self) -> Frame {
         Frame { segment: self.head.sequence, epoch: self.epoch, batch_start: self.end as u32 }
     }
@@ -269,6 +279,7 @@ impl Writer {
         };
         let header = SegmentHeader { epoch: self.epoch, sequence: self.head.sequence + 1, previous_end: self.end, len };
         let head = Segment::activate(&*self.disk, &spare, header, self.config.sync)?;
+        self.manifest.set_head(head.sequence)?;
         self.closed.push_back(std::mem::replace(&mut self.head, Arc::new(head)));
         self.end = DATA_START;
         self.cleaning |= self.is_cleaning_due();
@@ -292,10 +303,13 @@ impl Writer {
     /// Drops the oldest segments that nobody needs. Strictly in order: a truncation must
     /// not go before the entries that it truncates.
     fn collect(&mut self) -> Result<(), WalError> {
-        while self.closed.front().is_some_and(|oldest| Arc::strong_count(oldest) == 1) {
-            let Some(oldest) = self.closed.pop_front() else {
-                break;
-            };
+        let needless = self.closed.iter().take_while(|oldest| Arc::strong_count(oldest) == 1).count();
+        if needless > 0 {
+            let kept = self.closed.get(needless).unwrap_or(&self.head);
+            self.manifest.set_first(kept.sequence)?;
+        }
+        let retired: Vec<_> = self.closed.drain(..needless).collect();
+        for oldest in retired {
             self.retire(&oldest)?;
             self.cleaning = self.cleaning && self.is_cleaning_due();
         }

@@ -7,6 +7,7 @@ mod disk;
 mod engines;
 mod kv_conformance;
 mod kv_model;
+mod pair;
 mod random;
 mod sigkill;
 mod wal_basics;

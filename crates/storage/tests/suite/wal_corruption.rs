@@ -32,6 +32,10 @@ fn build() -> MemoryDisk {
     session(session(MemoryDisk::new(), 1), 26)
 }
 
+fn segments(disk: &MemoryDisk) -> Vec<String> {
+    disk.list().unwrap().into_iter().filter(|name| name.ends_with(".wal")).collect()
+}
+
 fn open(disk: &MemoryDisk) -> Result<Wal, WalError> {
     Wal::open(Arc::new(disk.clone()), config())
 }
@@ -46,7 +50,7 @@ fn used(file: &dyn DiskFile) -> u64 {
 #[test]
 fn a_flipped_bit_is_found() {
     let disk = build();
-    let names = disk.list().unwrap();
+    let names = segments(&disk);
     assert!(names.len() >= 4, "{names:?}");
     let mut flips = 0;
     for name in &names {
@@ -73,7 +77,7 @@ fn a_flipped_bit_is_found() {
 #[test]
 fn a_missing_or_short_segment_is_found() {
     let disk = build();
-    let names = disk.list().unwrap();
+    let names = segments(&disk);
     disk.rename(&names[1], "elsewhere").unwrap();
     assert!(matches!(open(&disk).unwrap_err(), WalError::Corrupt { file, .. } if *file == *names[0]));
     disk.rename("elsewhere", &names[1]).unwrap();
@@ -85,13 +89,23 @@ fn a_missing_or_short_segment_is_found() {
 }
 
 #[test]
-fn a_missing_first_segment_is_a_gap() {
-    let disk = build();
-    let names = disk.list().unwrap();
-    // The group starts in the middle then; its purge marker would say whether it may.
-    disk.remove(&names[0]).unwrap();
-    let wal = open(&disk).unwrap();
-    assert!(wal.group(1).bounds().is_some_and(|(first, last)| first > 1 && last == 50));
+fn a_missing_segment_at_either_end_is_found() {
+    for at in [0, segments(&build()).len() - 1] {
+        let disk = build();
+        let name = segments(&disk).remove(at);
+        disk.remove(&name).unwrap();
+        let error = open(&disk).unwrap_err();
+        assert!(matches!(&error, WalError::Missing(what) if what.contains(&name)), "{error}");
+    }
+}
+
+#[test]
+fn one_damaged_half_of_the_manifest_does_no_harm() {
+    for offset in (0..60).chain(4096..4156) {
+        let disk = build();
+        disk.corrupt("manifest", offset, 1 << (offset % 8)).unwrap();
+        check_entries(&open(&disk).unwrap().group(1), 1..51, 150);
+    }
 }
 
 #[test]
