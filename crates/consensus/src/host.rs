@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::{Entropy, NodeId, Term};
 use openraft::SnapshotPolicy;
-use storage::{Batch, GroupId, Kv, Wal};
+use storage::{Batch, GroupId, Kv, Wal, checkpoint_pair};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +71,12 @@ const BOOTSTRAP_INTERVAL_MAX: Duration = Duration::from_millis(800);
 pub enum HostError {
     #[error("group {0} failed to start: {1}")]
     Start(GroupId, String),
+    #[error(
+        "the state of group {group} is missing or an old copy: it holds the log up to entry {applied}, and the log \
+         begins behind entry {purged}. Put back the state as it was; if that cannot be done, remove the node's whole \
+         data directory and replace the node by a new one"
+    )]
+    StateBehindLog { group: GroupId, applied: u64, purged: u64 },
 }
 
 /// Called after an entry is applied to the KV, on every replica, in order; also while a
@@ -157,11 +163,12 @@ impl Host {
             return Ok(running);
         }
         let voters = voters.into_iter().map(|node| node.0).collect();
-        let replica = self
-            .inner
-            .start(Start { group, voters, ranges, observer })
-            .await
-            .map_err(|error| HostError::Start(group, error.to_string()))?;
+        let replica = self.inner.start(Start { group, voters, ranges, observer }).await.map_err(|error| match error
+            .downcast::<HostError>(
+        ) {
+            Ok(error) => *error,
+            Err(error) => HostError::Start(group, error.to_string()),
+        })?;
         self.inner.replicas().insert(group, replica.clone());
         if !self.inner.checkpointing.swap(true, Ordering::Relaxed) {
             self.inner.spawn(checkpoint_periodically(Arc::downgrade(&self.inner)));
@@ -226,6 +233,7 @@ impl Inner {
     async fn start(&self, start: Start) -> Result<Replica, Box<dyn std::error::Error + Send + Sync>> {
         let store = blocking(|| Store::open(start.group, self.kv.clone(), start.ranges, start.observer))?;
         let log = Log::new(self.wal.group(start.group), self.config.append_bytes_max);
+        self.check_pair(&store, &log)?;
         // A node that never voted or acknowledged anything owes nobody a lease.
         let is_new = log.is_pristine() && store.record().log_id.is_none();
         let started = Instant::now();
@@ -270,6 +278,21 @@ impl Inner {
         let receiver = Receiver { raft: raft.clone(), store: store.clone(), incoming: Arc::default(), hold_until };
         let shared = Shared { raft, store, pipeline, role, timing, hold_until, single_voter: is_single };
         Ok(Replica { group: Group { shared: Arc::new(shared) }, receiver: Arc::new(receiver), log })
+    }
+
+    /// Whether the log goes on where the state ends.
+    fn check_pair(&self, store: &Store, log: &Log) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        let applied = store.record().log_id.map(|id| id.index);
+        if let Some(purged) = log.purged()?.map(|id| id.index).filter(|purged| applied < Some(*purged)) {
+            let applied = applied.unwrap_or_default();
+            return Err(Box::new(HostError::StateBehindLog { group: store.group, applied, purged }));
+        }
+        if log.last_index() < applied {
+            // A leader applies what a quorum has, even before its own log has it. Raft purges
+            // the log up to there now, so that the state must not be lost any more.
+            blocking(|| self.kv.checkpoint())?;
+        }
+        Ok(())
     }
 
     /// Longer than the lease by a third, for clocks that run at different rates.
@@ -342,7 +365,7 @@ impl Inner {
         if moved.is_empty() {
             return;
         }
-        if let Err(error) = blocking(|| self.kv.checkpoint()) {
+        if let Err(error) = blocking(|| checkpoint_pair(&self.wal, &*self.kv)) {
             // What a failed sync lost cannot be known: go on would be to guess.
             tracing::error!(%error, "the key-value store cannot be checkpointed, stopping all groups");
             self.stop_groups().await;

@@ -44,6 +44,15 @@ impl Log {
             && self.wal.meta(MetaKey::Purged).is_none()
     }
 
+    /// The last entry that was purged.
+    pub(crate) fn purged(&self) -> Result<Option<LogId>, DecodeError> {
+        decode_log_id(self.wal.meta(MetaKey::Purged))
+    }
+
+    pub(crate) fn last_index(&self) -> Option<u64> {
+        self.wal.bounds().map(|(_, last)| last)
+    }
+
     /// Hands the committed index to the WAL, whenever that next syncs.
     pub(crate) fn note_committed(&self) {
         let committed = self.committed.lock().expect("no panic while held").take();

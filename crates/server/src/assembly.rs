@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
 use bytes::Bytes;
 use cluster::{Member, Node};
-use storage::{Disk, Engine, Kv, KvError, MemoryDisk, MemoryKv, RealDisk, Wal, WalConfig};
+use storage::{Disk, Engine, Kv, KvError, MemoryDisk, MemoryKv, RealDisk, StoreId, Wal, WalConfig};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -31,6 +31,8 @@ pub struct Options {
     pub history: history::Config,
     pub matching: matching::Config,
     pub frontend: frontend::Config,
+    /// See [`cluster::Config::planted_welcome_wiped`].
+    pub planted_welcome_wiped: bool,
 }
 
 impl Options {
@@ -49,6 +51,7 @@ impl Options {
             history: history::Config::default(),
             matching: matching::Config::default(),
             frontend: frontend::Config::default(),
+            planted_welcome_wiped: false,
         }
     }
 }
@@ -155,7 +158,8 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
     options.frontend.validate()?;
     let stop = CancellationToken::new();
     let tasks = TaskTracker::new();
-    let wal = Wal::open(seams.disk, seams.wal).context("cannot open the log")?;
+    let mint = StoreId(seams.entropy.bytes());
+    let wal = storage::open_pair(seams.disk, seams.wal, &*seams.kv, mint).context("cannot open the data")?;
     match seams.writer {
         Writer::Thread => drop(wal.spawn_writer_thread().context("cannot start the log's writer")?),
         Writer::Task => {
@@ -172,6 +176,7 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         consensus: options.consensus,
         namespaces: options.namespaces,
         namespace_retention: options.namespace_retention,
+        planted_welcome_wiped: options.planted_welcome_wiped,
     };
     let (clock, entropy) = (seams.clock, seams.entropy);
     let node =

@@ -13,7 +13,9 @@ use storage::{Batch, GroupId, Kv, MemoryDisk, MemoryKv, Wal, WalConfig};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::{ApplyObserver, Config, Fence, Group, Host, Proposal, RaftHandler, Role, Transport, TransportError};
+use crate::{
+    ApplyObserver, Config, Fence, Group, Host, HostError, Proposal, RaftHandler, Role, Transport, TransportError,
+};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -151,6 +153,10 @@ impl Cluster {
     }
 
     pub(super) async fn restart_observed(&mut self, id: u64, observer: Option<ApplyObserver>) {
+        self.try_restart(id, observer).await.unwrap();
+    }
+
+    pub(super) async fn try_restart(&mut self, id: u64, observer: Option<ApplyObserver>) -> Result<(), HostError> {
         let node = self.nodes.get_mut(&id).unwrap();
         assert!(node.running.is_none());
         let wal = Wal::open(Arc::new(node.disk.clone()), wal_config()).unwrap();
@@ -160,9 +166,10 @@ impl Cluster {
         let link = Arc::new(Link { net: self.net.clone(), from: node.id });
         let kv = Arc::new(node.kv.clone());
         let host = Host::new(node.id, self.config.clone(), wal.clone(), kv, link, node.entropy.clone());
-        let group = host.start_group(GROUP, self.voters.clone(), vec![range()], observer).await.unwrap();
+        let group = host.start_group(GROUP, self.voters.clone(), vec![range()], observer).await?;
         self.net.handlers.lock().unwrap().insert(node.id, host.handler());
         node.running = Some(Running { host, group, wal, _writer: writer });
+        Ok(())
     }
 
     /// The power goes: unsynced writes of the disk and the store are lost, torn or kept.

@@ -7,7 +7,7 @@ use base::Term;
 use tokio::time::{Instant, timeout};
 
 use super::harness::*;
-use crate::{ProposeError, Proposed, Role};
+use crate::{HostError, ProposeError, Proposed, Role};
 
 #[tokio::test(start_paused = true)]
 async fn proposes_commits_applies_and_restarts() {
@@ -101,6 +101,50 @@ async fn the_log_is_purged_below_a_checkpoint_and_still_restarts() {
         assert_eq!(cluster.get(1, &format!("key{seq}")).as_deref(), Some("value"));
     }
     cluster.group(1).propose(proposal(next, 1, put("more", "1"))).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_state_that_is_older_than_the_log_is_refused() {
+    let mut cluster = Cluster::start(1, config()).await;
+    let (_, term) = cluster.leader().await;
+    let group = cluster.group(1);
+    for seq in 1..=50 {
+        let proposed = group.propose(proposal(term, seq, put("key", "value"))).await.unwrap();
+        group.applied(proposed.index).await;
+    }
+    let index = group.status().applied_index;
+    cluster.host(1).checkpoint().await;
+    let purged = Some(crate::types::log_id(term.0, index - 4));
+    group.shared.raft.wait(Some(PATIENCE)).purged(purged, "purged").await.unwrap();
+    cluster.crash(1).await;
+    let kv = std::mem::take(&mut cluster.nodes.get_mut(&1).unwrap().kv);
+    let refused = cluster.try_restart(1, None).await;
+    let Err(HostError::StateBehindLog { group, applied: 0, purged }) = refused else { panic!("{refused:?}") };
+    assert_eq!((group, purged), (GROUP, index - 4));
+    cluster.nodes.get_mut(&1).unwrap().kv = kv;
+    cluster.restart(1).await;
+    cluster.leader().await;
+}
+
+/// A leader applies what a quorum has, even before its own log has it.
+#[tokio::test(start_paused = true)]
+async fn a_state_ahead_of_the_log_is_durable_before_the_log_says_so() {
+    let mut cluster = Cluster::start(1, config()).await;
+    let (_, term) = cluster.leader().await;
+    let proposed = cluster.group(1).propose(proposal(term, 1, put("key", "value"))).await.unwrap();
+    cluster.group(1).applied(proposed.index).await;
+    // The process ends; the log was not written, the state is in the page cache only.
+    let node = cluster.nodes.get_mut(&1).unwrap();
+    node.running.take().unwrap().host.kill().await;
+    node.disk = storage::MemoryDisk::new();
+    cluster.restart(1).await;
+    cluster.leader().await;
+    let node = cluster.nodes.get_mut(&1).unwrap();
+    node.running.take().unwrap().host.kill().await;
+    node.kv.power_cut(0);
+    cluster.restart(1).await;
+    cluster.leader().await;
+    assert_eq!(cluster.get(1, "key").as_deref(), Some("value"));
 }
 
 #[tokio::test(start_paused = true)]
