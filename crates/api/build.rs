@@ -47,6 +47,8 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .extern_path(".temporal.api", "::temporalio_protos::temporal::api")
         .extern_path(".google.protobuf", "::prost_types")
         .bytes(["."])
+        // Equal messages must be equal bytes.
+        .btree_map([".perpetuo.internal.v1.Roster"])
         // A request is as large as the largest kind of request.
         .boxed(".perpetuo.internal.v1.Frame.body.history")
         .boxed(".perpetuo.internal.v1.Frame.body.matching")

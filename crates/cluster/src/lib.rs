@@ -6,6 +6,7 @@
 //! nothing of workflow rules.
 
 mod elections;
+mod formation;
 mod liveness;
 mod metadata;
 mod namespace;

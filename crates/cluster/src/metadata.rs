@@ -3,6 +3,7 @@
 
 mod proposer;
 mod record;
+mod roster;
 mod table;
 
 use std::sync::{Arc, RwLock};
@@ -19,7 +20,8 @@ pub(crate) mod proto {
 
 pub(crate) use proposer::{Birth, Proposer};
 pub(crate) use record::{from_record, to_record};
-pub(crate) use table::{LoadError, Table, check_node};
+pub(crate) use roster::{keep_roster, roster};
+pub(crate) use table::{LoadError, Table, check_directory};
 
 use crate::{Namespace, TaskQueueSettings};
 

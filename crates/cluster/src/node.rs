@@ -13,8 +13,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
+use crate::formation::Formation;
 use crate::liveness::{BEAT_INTERVAL, Liveness};
-use crate::metadata::proto::{ClusterRecord, NodeRecord};
+use crate::metadata::proto::{ClusterRecord, DirectoryRecord, NodeRecord, NodeState};
 use crate::metadata::{self, Birth, LoadError, Proposer, Registry};
 use crate::peer::{PROTOCOL_VERSION, Peers};
 use crate::placement::{self, ShardMap};
@@ -52,6 +53,8 @@ pub struct Config {
     /// Registered when the cluster is born, besides `temporal-system`.
     pub namespaces: Vec<String>,
     pub namespace_retention: std::time::Duration,
+    /// Only for the simulator's tests of itself: a node whose disk was emptied votes on.
+    pub planted_welcome_wiped: bool,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -63,6 +66,9 @@ pub enum NodeError {
     /// The data directory belongs to another node, cluster or shard count.
     #[error("{0}")]
     Mismatch(String),
+    /// The cluster knows this node's id with another disk.
+    #[error("refused by the cluster: {0}")]
+    Refused(String),
     #[error(transparent)]
     Kv(#[from] storage::KvError),
 }
@@ -101,8 +107,8 @@ impl Drop for Inner {
 }
 
 impl Node {
-    /// Starts listening, all groups, group 0 and the beats. Returns before any leader is
-    /// elected.
+    /// Starts listening, all groups, group 0 and the beats. The first start of a cluster
+    /// waits until all members have met. Returns before any leader is elected.
     pub async fn start(
         config: Config,
         net: Arc<dyn Net>,
@@ -118,20 +124,35 @@ impl Node {
         let services = Services::new(liveness);
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let stop_guard = stop.clone().drop_guard();
-        let hello = Hello {
-            node_id: config.node.0,
-            cluster_id: config.cluster_id.clone(),
-            protocol_version: PROTOCOL_VERSION,
-            incarnation: entropy.next_u64(),
-            shards: config.shards,
-        };
-        let peers = Peers::new(hello, &config.members, net, Arc::clone(&entropy), Arc::clone(&services), stop.clone());
-        let host =
-            Host::new(config.node, config.consensus.clone(), wal, kv, Arc::clone(&peers) as _, Arc::clone(&entropy));
+        let formation = Formation::load(
+            &*kv,
+            (config.node, wal.store_id()),
+            &config.members,
+            !wal.groups().is_empty(),
+            config.planted_welcome_wiped,
+        )?;
+        let peers = Peers::new(
+            hello(&config, &*entropy),
+            Arc::clone(&formation),
+            &config.members,
+            net,
+            Arc::clone(&entropy),
+            Arc::clone(&services),
+            stop.clone(),
+        );
+        let host = Host::new(
+            config.node,
+            config.consensus.clone(),
+            wal,
+            Arc::clone(&kv),
+            Arc::clone(&peers) as _,
+            Arc::clone(&entropy),
+        );
         services.raft.set(host.handler());
         // Listening before the groups start: a request for one that is not there yet is
         // refused, and the sender comes again.
         peers.start(listener, &tracker);
+        form(&formation, &peers, &kv, &entropy, (&tracker, stop.clone())).await?;
         let groups = match start_groups(&config, &host, &registry).await {
             Ok(groups) => groups,
             Err(error) => {
@@ -140,12 +161,7 @@ impl Node {
                 return Err(error);
             }
         };
-        let birth = Birth {
-            cluster: ClusterRecord { cluster_id: config.cluster_id.clone(), shards: config.shards },
-            namespaces: config.namespaces.clone(),
-            retention: config.namespace_retention,
-            entropy,
-        };
+        let birth = birth(&config, &formation, entropy);
         let (proposer, run_proposer) = Proposer::new(groups[0].clone(), Arc::clone(&registry), birth);
         services.metadata.set(Arc::new(proposer));
         tracker.spawn(stop.clone().run_until_cancelled_owned(run_proposer));
@@ -292,7 +308,10 @@ impl Config {
 /// Checks whose directory it is and loads the copy of group 0.
 fn open_registry(config: &Config, kv: &dyn Kv) -> Result<Arc<Registry>, NodeError> {
     let Config { cluster_id, node, shards, .. } = config;
-    metadata::check_node(kv, &NodeRecord { cluster_id: cluster_id.clone(), node_id: node.0, shards: *shards })?;
+    metadata::check_directory(
+        kv,
+        &DirectoryRecord { cluster_id: cluster_id.clone(), node_id: node.0, shards: *shards },
+    )?;
     let registry = Registry::load(kv)?;
     let mine = ClusterRecord { cluster_id: cluster_id.clone(), shards: *shards };
     match registry.read(|table| table.cluster().cloned()) {
@@ -302,6 +321,71 @@ fn open_registry(config: &Config, kv: &dyn Kv) -> Result<Arc<Registry>, NodeErro
         ))),
         _ => Ok(registry),
     }
+}
+
+/// Waits for the founding of the cluster where nothing may run before it.
+async fn form(
+    formation: &Arc<Formation>,
+    peers: &Arc<Peers>,
+    kv: &Arc<dyn Kv>,
+    entropy: &Arc<dyn Entropy>,
+    (tracker, stop): (&TaskTracker, CancellationToken),
+) -> Result<(), NodeError> {
+    let is_open = formation.is_open();
+    let (formation, peers) = (Arc::clone(formation), Arc::clone(peers));
+    let (kv, entropy) = (Arc::clone(kv), Arc::clone(entropy));
+    let found = async move {
+        if formation.roster().is_none() {
+            formation.run(&*kv, &*entropy).await?;
+            // Everybody is to hear of it, and that is said in the hello.
+            peers.close_all();
+        }
+        Ok(())
+    };
+    if !is_open {
+        return found.await;
+    }
+    tracker.spawn(stop.run_until_cancelled_owned(async move {
+        if let Err::<(), NodeError>(error) = found.await {
+            tracing::error!(%error, "the members of the cluster cannot be written down");
+        }
+    }));
+    Ok(())
+}
+
+/// Without what the formation adds.
+fn hello(config: &Config, entropy: &dyn Entropy) -> Hello {
+    Hello {
+        node_id: config.node.0,
+        cluster_id: config.cluster_id.clone(),
+        protocol_version: PROTOCOL_VERSION,
+        incarnation: entropy.next_u64(),
+        shards: config.shards,
+        ..Hello::default()
+    }
+}
+
+/// What group 0 begins with.
+fn birth(config: &Config, formation: &Formation, entropy: Arc<dyn Entropy>) -> Birth {
+    Birth {
+        cluster: ClusterRecord { cluster_id: config.cluster_id.clone(), shards: config.shards },
+        nodes: founders(config, formation),
+        namespaces: config.namespaces.clone(),
+        retention: config.namespace_retention,
+        entropy,
+    }
+}
+
+fn founders(config: &Config, formation: &Formation) -> Vec<NodeRecord> {
+    let stores = formation.roster().unwrap_or_default().stores;
+    let address = |id| config.members.iter().find(|member| member.id == NodeId(id)).map(|member| &member.peer_address);
+    let record = |(id, store_id)| NodeRecord {
+        id,
+        store_id,
+        peer_address: address(id).cloned().unwrap_or_default(),
+        state: NodeState::Active.into(),
+    };
+    stores.into_iter().map(record).collect()
 }
 
 /// A node that is alone has nobody to listen to.

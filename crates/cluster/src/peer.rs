@@ -38,6 +38,7 @@ use connection::{Connection, Received};
 use hello::HelloError;
 pub(crate) use hello::PROTOCOL_VERSION;
 
+use crate::formation::Formation;
 use crate::liveness::{Liveness, SILENT_AFTER};
 use crate::{Member, Services};
 
@@ -51,7 +52,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// All peers of this node. None when it is alone.
 pub(crate) struct Peers {
+    /// Without what the formation adds.
     hello: Hello,
+    formation: Arc<Formation>,
     /// Where all nodes listen, this one included.
     addresses: BTreeMap<NodeId, String>,
     links: BTreeMap<NodeId, Link>,
@@ -72,6 +75,7 @@ struct Link {
 impl Peers {
     pub(crate) fn new(
         hello: Hello,
+        formation: Arc<Formation>,
         members: &[Member],
         net: Arc<dyn Net>,
         entropy: Arc<dyn Entropy>,
@@ -85,6 +89,7 @@ impl Peers {
             .collect();
         Arc::new(Self {
             hello,
+            formation,
             addresses: members.iter().map(|member| (member.id, member.peer_address.clone())).collect(),
             links,
             net,
@@ -182,12 +187,16 @@ impl Peers {
             let peers = Arc::clone(self);
             tracker.spawn(async move {
                 let serve = async {
-                    match hello::accept(io, &peers.hello, |node| peers.expects(node)).await {
+                    let mine = peers.formation.introduce(peers.hello.clone());
+                    match hello::accept(io, &mine, |node| peers.expects(node), &peers.formation).await {
                         Ok(accepted) => {
                             drop(room);
                             peers.run(accepted).await;
                         }
-                        Err(error) => tracing::warn!(%error, "refused a connection"),
+                        Err(error) => {
+                            tracing::warn!(%error, "refused a connection");
+                            peers.note(error);
+                        }
                     }
                 };
                 tokio::select! {
@@ -214,12 +223,13 @@ impl Peers {
                     last_refusal = None;
                     self.run(established).await;
                 }
-                Err(error @ HelloError::Refused(_)) => {
+                Err(error @ (HelloError::Refused(_) | HelloError::TheyAreOutcast(_) | HelloError::Outcast(_))) => {
                     // Once is enough: it will be the same answer until somebody acts.
                     if last_refusal.as_ref() != Some(&error) {
-                        tracing::warn!(%node, %error, "the peer is not of this cluster");
-                        last_refusal = Some(error);
+                        tracing::warn!(%node, %error, "the peer and this node do not belong together");
+                        last_refusal = Some(error.clone());
                     }
+                    self.note(error);
                 }
                 Err(error) => tracing::debug!(%node, %error, "cannot reach the peer"),
             }
@@ -234,7 +244,14 @@ impl Peers {
         let io = timeout(CONNECT_TIMEOUT, self.net.connect(address))
             .await
             .map_err(|_| HelloError::from(io::Error::from(io::ErrorKind::TimedOut)))??;
-        hello::dial(io, &self.hello, node).await
+        let mine = self.formation.introduce(self.hello.clone());
+        hello::dial(io, &mine, node, &self.formation).await
+    }
+
+    fn note(&self, error: HelloError) {
+        if let HelloError::Outcast(reason) = error {
+            self.formation.cast_out(reason);
+        }
     }
 
     /// Uses the connection until it ends. An older one to the same node is closed.

@@ -12,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base::{Clock, Entropy, Io, Listener, NamespaceId, Net, NodeId, SeededEntropy, Timestamp};
 use cluster::{Config, Member, Namespace, NamespaceChange, Node};
-use storage::{MemoryDisk, MemoryKv, Wal, WalConfig};
+use storage::{MemoryDisk, MemoryKv, StoreId, WalConfig};
 use temporalio_protos::temporal::api::enums::v1::NamespaceState;
 use tokio::time::{Instant, sleep};
 
@@ -86,7 +86,8 @@ async fn node(seed: u64, id: u64, disk: MemoryDisk, kv: MemoryKv, trace: Trace) 
     let entropy =
         SeededEntropy::new(seed * 100 + id * 10_000 + u64::try_from(turmoil::sim_elapsed().unwrap().as_millis())?);
     let entropy: Arc<dyn Entropy> = Arc::new(entropy);
-    let wal = Wal::open(Arc::new(disk), WalConfig { segment_bytes: 256 << 10, ..WalConfig::default() })?;
+    let wal_config = WalConfig { segment_bytes: 256 << 10, ..WalConfig::default() };
+    let wal = storage::open_pair(Arc::new(disk), wal_config, &kv, StoreId(entropy.bytes()))?;
     let members =
         (1..=NODES).map(|id| Member { id: NodeId(id), peer_address: format!("{}:{PORT}", name(id)) }).collect();
     let config = Config {
@@ -98,6 +99,7 @@ async fn node(seed: u64, id: u64, disk: MemoryDisk, kv: MemoryKv, trace: Trace) 
         consensus: consensus::Config::default(),
         namespaces: vec!["default".to_owned()],
         namespace_retention: Duration::from_secs(3600),
+        planted_welcome_wiped: false,
     };
     let mut tasks = tokio::task::JoinSet::new();
     let writer = wal.clone();

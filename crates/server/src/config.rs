@@ -106,6 +106,7 @@ impl Config {
             history: history(&settings),
             matching: matching::Config::default(),
             frontend: frontend(&settings),
+            planted_welcome_wiped: false,
         };
         let address = |key| Some(settings.string(key)).filter(|address| !address.is_empty());
         let (http_address, admin_address) = (address("listen.http"), address("listen.admin"));

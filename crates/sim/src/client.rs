@@ -43,10 +43,32 @@ impl Client {
 
     pub(crate) async fn call<Req, Res>(&mut self, method: &str, request: Req, timeout: Duration) -> Result<Res, Status>
     where
+        Req: Message + Clone + 'static,
+        Res: Message + Default + 'static,
+    {
+        let first = self.rng.random_range(0..NODES);
+        let mut result = Err(Status::unavailable("no node accepts connections"));
+        // Where nobody listens nothing was asked: the next node is as good.
+        for node in (0..NODES).map(|turn| (first + turn) % NODES) {
+            result = Box::pin(self.call_at(node, method, request.clone(), timeout)).await;
+            if !result.as_ref().is_err_and(is_refused_connection) {
+                break;
+            }
+        }
+        result
+    }
+
+    async fn call_at<Req, Res>(
+        &mut self,
+        node: usize,
+        method: &str,
+        request: Req,
+        timeout: Duration,
+    ) -> Result<Res, Status>
+    where
         Req: Message + 'static,
         Res: Message + Default + 'static,
     {
-        let node = self.rng.random_range(0..NODES);
         let channel = self.channels[node].get_or_insert_with(|| channel(node)).clone();
         let result = tokio::time::timeout(timeout, unary(channel, method, request, self.name, timeout)).await;
         let result = result.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
@@ -77,6 +99,18 @@ pub(crate) fn definite(status: &Status) -> bool {
         status.code(),
         Code::AlreadyExists | Code::NotFound | Code::InvalidArgument | Code::FailedPrecondition | Code::Unimplemented
     )
+}
+
+fn is_refused_connection(status: &Status) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(status);
+    while let Some(error) = cause {
+        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if kind == Some(std::io::ErrorKind::ConnectionRefused) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
 }
 
 fn channel(node: usize) -> Channel {

@@ -53,6 +53,8 @@ enum Planted {
     SkipFsync,
     /// A leader of a new term goes on with what it evaluated in an old one.
     ForgetFence,
+    /// A node that comes back with an empty disk is taken for the one it was.
+    WelcomeWiped,
 }
 
 fn main() -> ExitCode {

@@ -14,6 +14,9 @@ pub(crate) enum Fault {
     FailSync(usize),
     /// The process starts again on what its disk still holds.
     Start(usize),
+    /// The machine comes back at once with an empty disk in the place of its own. Where
+    /// nothing was founded yet, nothing happens: an empty disk is as good as another then.
+    Wipe(usize),
     /// No packet passes between two nodes.
     Cut(usize, usize),
     /// Packets pass one way only.
@@ -45,6 +48,12 @@ const FAILED_MILLIS: std::ops::Range<u64> = 100..3_000;
 /// Longer than a leader's lease, most of the time.
 const HEAL_MILLIS: std::ops::Range<u64> = 300..5_000;
 const DOWN_MILLIS: std::ops::Range<u64> = 20..4_000;
+/// When a disk is lost, if one is: late enough to hold something, early enough to be missed.
+const WIPE_AT_MILLIS: std::ops::Range<u64> = 3_000..12_000;
+/// How long one node lags before, so that the lost disk is one of the two that know.
+const LAG_MILLIS: std::ops::Range<u64> = 1_000..3_000;
+/// How long the other one that knows is away after.
+const AWAY_MILLIS: std::ops::Range<u64> = 1_500..5_000;
 
 /// Ends with all nodes up and all links whole.
 pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
@@ -53,8 +62,13 @@ pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
     // When each node will be up again.
     let mut up_at = vec![Duration::ZERO; nodes];
     let mut now = Duration::from_millis(rng.random_range(500..2_000));
+    let mut loss = Loss::plan(seed, nodes);
     while now < CHAOS {
         let healthy = up_at.iter().all(|at| *at <= now);
+        if let Some(loss) = loss.take_if(|loss| healthy && loss.at <= now) {
+            now = loss.strike(now, &mut strikes, &mut up_at);
+            continue;
+        }
         let a = rng.random_range(0..nodes);
         let b = (a + rng.random_range(1..nodes)) % nodes;
         match rng.random_range(0..15_u32) {
@@ -99,6 +113,51 @@ pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
     strikes
 }
 
+/// A disk is lost at the worst moment: one node lags, so that what is acknowledged is known
+/// to two; one of them loses its disk, the other one its power. What comes back empty and
+/// what lags are a majority, and know nothing.
+struct Loss {
+    at: Duration,
+    wiped: usize,
+    laggard: usize,
+    away: usize,
+    lag: Duration,
+    absence: Duration,
+}
+
+impl Loss {
+    /// Not in every run: the one that is wiped stays away for the rest of it. Drawn apart
+    /// from the rest of the schedule.
+    fn plan(seed: u64, nodes: usize) -> Option<Self> {
+        let mut rng = StdRng::seed_from_u64(seed ^ 0x6c6f_7374_6469_736b);
+        let is_planned = rng.random_bool(0.4);
+        let millis = |rng: &mut StdRng, range| Duration::from_millis(rng.random_range(range));
+        let wiped = rng.random_range(0..nodes);
+        let laggard = (wiped + rng.random_range(1..nodes)) % nodes;
+        let away = (0..nodes).find(|node| *node != wiped && *node != laggard)?;
+        let at = millis(&mut rng, WIPE_AT_MILLIS);
+        let (lag, absence) = (millis(&mut rng, LAG_MILLIS), millis(&mut rng, AWAY_MILLIS));
+        is_planned.then_some(Self { at, wiped, laggard, away, lag, absence })
+    }
+
+    /// Returns when it is over.
+    fn strike(&self, now: Duration, strikes: &mut Vec<Strike>, up_at: &mut [Duration]) -> Duration {
+        let lost_at = now + self.lag;
+        let back_at = lost_at + self.absence;
+        let mut push = |at, fault| strikes.push(Strike { at, fault });
+        push(now, Fault::Heal);
+        push(now, Fault::Maroon(self.laggard));
+        push(lost_at, Fault::PowerCut(self.away));
+        push(lost_at, Fault::Wipe(self.wiped));
+        push(lost_at, Fault::Heal);
+        push(back_at, Fault::Start(self.away));
+        up_at[self.away] = back_at;
+        // Never again: at most a minority may lose its disk.
+        up_at[self.wiped] = Duration::MAX;
+        back_at
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -114,6 +173,7 @@ mod tests {
                     Fault::PowerCut(node) => {
                         assert!(!std::mem::replace(&mut down[node], true), "seed {seed}: dead already")
                     }
+                    Fault::Wipe(node) => assert!(!down[node], "seed {seed}: down"),
                     Fault::Start(node) => assert!(std::mem::replace(&mut down[node], false), "seed {seed}: up already"),
                     _ => {}
                 }

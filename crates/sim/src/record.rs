@@ -109,6 +109,7 @@ impl Event {
 pub(crate) struct Counts {
     pub(crate) leaders: u64,
     pub(crate) power_cuts: u64,
+    pub(crate) wiped: u64,
     pub(crate) acknowledged: u64,
 }
 

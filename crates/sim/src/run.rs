@@ -12,7 +12,7 @@ use consensus::{Group, Role};
 use rand::rngs::StdRng;
 use rand::{Rng as _, RngExt as _, SeedableRng as _};
 use server::assembly::{self, Options, Running, Seams, Writer};
-use storage::{MemoryDisk, MemoryKv, WalConfig};
+use storage::{MemoryDisk, MemoryKv, PairError, WalConfig, WalError};
 use tokio_util::sync::CancellationToken;
 
 use crate::nemesis::{self, CHAOS, Fault};
@@ -43,6 +43,17 @@ pub(crate) fn node_name(index: usize) -> String {
 struct Storage {
     disk: MemoryDisk,
     kv: MemoryKv,
+    /// Whether the disk was lost, and what came back in its place must stay out.
+    is_wiped: bool,
+}
+
+/// Where a node keeps with whom its cluster was founded.
+const ROSTER_KEY: [u8; 3] = [0xF1, 0x00, 3];
+
+impl Storage {
+    fn is_founded(&self) -> bool {
+        storage::Kv::get(&self.kv, &ROSTER_KEY).is_ok_and(|roster| roster.is_some())
+    }
 }
 
 struct SimClock;
@@ -76,13 +87,16 @@ pub(crate) fn one(seed: u64, planted: Option<Planted>, quiet: bool) -> ExitCode 
     for violation in &violations {
         say(violation);
     }
-    let Counts { leaders, power_cuts, acknowledged } = record.counts();
-    say(&format!("counts: {leaders} leaders, {power_cuts} power cuts, {acknowledged} acknowledged"));
+    let Counts { leaders, power_cuts, wiped, acknowledged } = record.counts();
+    say(&format!(
+        "counts: {leaders} leaders, {power_cuts} power cuts, {wiped} wiped disks, {acknowledged} acknowledged"
+    ));
     if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn simulate(seed: u64, planted: Option<Planted>, record: &Record) -> Result<(), String> {
-    let storages: Vec<_> = (0..NODES).map(|_| Storage { disk: MemoryDisk::new(), kv: MemoryKv::new() }).collect();
+    let storage = || Storage { disk: MemoryDisk::new(), kv: MemoryKv::new(), is_wiped: false };
+    let mut storages: Vec<_> = (0..NODES).map(|_| storage()).collect();
     let mut sim = turmoil::Builder::new()
         .rng_seed(seed)
         .epoch(UNIX_EPOCH + EPOCH)
@@ -112,15 +126,29 @@ fn simulate(seed: u64, planted: Option<Planted>, record: &Record) -> Result<(), 
             if matches!(strike.fault, Fault::PowerCut(_)) {
                 record.count(|counts| counts.power_cuts += 1);
             }
-            strike_now(&mut sim, &storages, strike.fault, &mut rng);
+            strike_now(&mut sim, &mut storages, strike.fault, &mut rng);
         }
         step(&mut sim)?;
         if done.get() {
+            if planted != Some(Planted::WelcomeWiped) {
+                stay_out(&storages)?;
+                storages.retain(|storage| !storage.is_wiped);
+            }
+            record.count(|counts| counts.wiped += (NODES - storages.len()) as u64);
             return agree(&mut sim, &storages);
         }
         if sim.elapsed() > CHAOS + LIVENESS {
             return Err(format!("liveness violated: not everything is complete {LIVENESS:?} after the healing"));
         }
+    }
+}
+
+/// What came back with an empty disk was refused, so that nothing was written to it.
+fn stay_out(storages: &[Storage]) -> Result<(), String> {
+    let joined = storages.iter().find(|storage| storage.is_wiped && storage.is_founded());
+    match joined {
+        Some(_) => Err("a lost disk is missed violated: the node went on with an empty one".to_owned()),
+        None => Ok(()),
     }
 }
 
@@ -140,7 +168,7 @@ fn agree(sim: &mut turmoil::Sim<'_>, storages: &[Storage]) -> Result<(), String>
             step(sim)?;
         }
         let contents: Vec<_> = storages.iter().map(|storage| executions(&storage.kv)).collect();
-        let other = (1..NODES).find(|&node| contents[node] != contents[0]);
+        let other = (1..storages.len()).find(|&replica| contents[replica] != contents[0]);
         let pending: Vec<_> = contents[0].iter().filter_map(|(key, _)| history::pending_workflow(key)).collect();
         if other.is_none() && pending.is_empty() {
             return Ok(());
@@ -153,9 +181,8 @@ fn agree(sim: &mut turmoil::Sim<'_>, storages: &[Storage]) -> Result<(), String>
             let differing = all.filter(|pair| !contents[0].contains(pair) || !contents[other].contains(pair));
             let keys: Vec<_> = differing.map(|(key, value)| format!("{key:?} ({} bytes)", value.len())).collect();
             return Err(format!(
-                "replicas agree violated: {} and {} differ in {keys:?}",
-                node_name(0),
-                node_name(other)
+                "replicas agree violated: the first and number {} of those left differ in {keys:?}",
+                other + 1
             ));
         }
     }
@@ -167,12 +194,21 @@ fn executions(kv: &MemoryKv) -> storage::Pairs {
     storage::Kv::scan(kv, &storage::Scan::range(vec![0], end, usize::MAX)).unwrap_or_default()
 }
 
-fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &[Storage], fault: Fault, rng: &mut StdRng) {
+fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &mut [Storage], fault: Fault, rng: &mut StdRng) {
     match fault {
         Fault::PowerCut(node) => {
             sim.crash(node_name(node));
             storages[node].disk.power_cut(&mut || rng.next_u64());
             storages[node].kv.power_cut(rng.next_u64());
+        }
+        Fault::Wipe(node) => {
+            if storages[node].is_founded() {
+                sim.crash(node_name(node));
+                storages[node].disk.wipe();
+                storages[node].kv.wipe();
+                storages[node].is_wiped = true;
+                sim.bounce(node_name(node));
+            }
         }
         Fault::FailSync(node) => storages[node].disk.fail_sync(1),
         Fault::Start(node) => sim.bounce(node_name(node)),
@@ -242,7 +278,21 @@ async fn node(
     };
     let net = SimNet;
     let listener = base::Net::listen(&net, &format!("0.0.0.0:{GRPC_PORT}")).await?;
-    let running = assembly::start(options, seams).await.map_err(|error| format!("{error:#}"))?;
+    let running = match assembly::start(options, seams).await {
+        Ok(running) => running,
+        Err(error) if matches!(error.downcast_ref(), Some(cluster::NodeError::Refused(_))) => {
+            record.trace(&format!("{} ends: {error:#}", node_name(index)));
+            // The machine lives on and refuses connections.
+            drop(listener);
+            return std::future::pending().await;
+        }
+        // The failed sync struck at the start.
+        Err(error) if matches!(error.downcast_ref(), Some(PairError::Wal(WalError::Io { .. }))) => {
+            record.trace(&format!("{} stops: {error:#}", node_name(index)));
+            return Ok(());
+        }
+        Err(error) => return Err(format!("{error:#}").into()),
+    };
     let served = running.serve(listener, None, CancellationToken::new());
     tokio::select! {
         biased;
@@ -300,6 +350,7 @@ fn plant(options: &mut Options, planted: Option<Planted>) {
     match planted {
         Some(Planted::AckBeforeQuorum) => options.consensus.planted_ack_before_quorum = true,
         Some(Planted::ForgetFence) => options.history.planted_forget_fence = true,
+        Some(Planted::WelcomeWiped) => options.planted_welcome_wiped = true,
         Some(Planted::SkipFsync) | None => {}
     }
 }

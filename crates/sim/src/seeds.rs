@@ -35,7 +35,7 @@ struct Outcome {
 }
 
 /// The words of the line that every seed ends with.
-const COUNTS: [&str; 3] = ["leaders", "power cuts", "acknowledged"];
+const COUNTS: [&str; 4] = ["leaders", "power cuts", "wiped disks", "acknowledged"];
 
 /// Runs the seeds `1..=count`. Stops early when `enough` failures are found.
 fn run(count: u64, planted: Option<Planted>, enough: usize) -> Outcome {
@@ -104,7 +104,7 @@ pub(crate) fn meta() -> ExitCode {
         good &= same;
     }
     say(&format!("simulation: {} seeds give the same trace twice: {good}", REPEATED_SEEDS.len()));
-    for planted in [Planted::AckBeforeQuorum, Planted::SkipFsync, Planted::ForgetFence] {
+    for planted in [Planted::AckBeforeQuorum, Planted::SkipFsync, Planted::ForgetFence, Planted::WelcomeWiped] {
         let found = run(PLANTED_SEEDS_MAX, Some(planted), 1).failed;
         match found.first() {
             Some((seed, text)) => {

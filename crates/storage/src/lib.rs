@@ -13,4 +13,6 @@ mod wal;
 pub use disk::{Disk, DiskFile, MemoryDisk, OpenMode, RealDisk};
 pub use kv::{Batch, Engine, KEY_BYTES_MAX, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, open_kv};
 pub use pair::{PairError, StoreId, checkpoint_pair, open_pair};
-pub use wal::{Completion, GroupId, GroupLog, LogEntry, MetaKey, Position, SYNC_BUCKETS, Wal, WalConfig, WalError, WalStats};
+pub use wal::{
+    Completion, GroupId, GroupLog, LogEntry, MetaKey, Position, SYNC_BUCKETS, Wal, WalConfig, WalError, WalStats,
+};

@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::Registry;
 use super::proto::metadata_request::Change;
-use super::proto::{ClusterRecord, MetadataRequest, MetadataResponse};
+use super::proto::{ClusterRecord, MetadataRequest, MetadataResponse, NodeRecord};
 use super::table;
 use crate::Namespace;
 
@@ -35,6 +35,7 @@ const SYSTEM_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// What the first leader of an empty group 0 writes.
 pub(crate) struct Birth {
     pub(crate) cluster: ClusterRecord,
+    pub(crate) nodes: Vec<NodeRecord>,
     pub(crate) namespaces: Vec<String>,
     pub(crate) retention: Duration,
     pub(crate) entropy: Arc<dyn Entropy>,
@@ -156,11 +157,11 @@ impl Service {
     }
 
     async fn give_birth(&mut self) {
-        let Birth { cluster, namespaces, retention, entropy } = &self.birth;
+        let Birth { cluster, nodes, namespaces, retention, entropy } = &self.birth;
         let mut all = vec![namespace(SYSTEM_NAMESPACE_ID.into(), SYSTEM_NAMESPACE, SYSTEM_RETENTION)];
         all.extend(namespaces.iter().map(|name| namespace(entropy.uuid().into(), name, *retention)));
         tracing::info!(cluster_id = cluster.cluster_id, shards = cluster.shards, "a new cluster is born");
-        let batch = table::bootstrap(cluster, &all);
+        let batch = table::bootstrap(cluster, nodes, &all);
         if let Err(error) = self.propose(batch).await {
             tracing::debug!(%error, "the birth of the cluster is tried again");
             tokio::time::sleep(BIRTH_RETRY).await;

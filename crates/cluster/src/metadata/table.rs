@@ -5,7 +5,10 @@
 //! f0 00 02 <namespace id>     NamespaceRecord
 //! f0 00 03 <shard id: u32 BE> ShardRecord
 //! f0 00 04 <namespace id> 00 <queue name> TaskQueueRecord
-//! f1 00 01                    NodeRecord, of this node alone
+//! f0 00 05 <node id: u64 BE>  NodeRecord
+//! f1 00 01                    DirectoryRecord, of this node alone
+//! f1 00 02                    the mark of the log (see the storage crate)
+//! f1 00 03                    Roster (of `internal/v1`), not replicated
 //! ```
 //! Table ids are never reused.
 
@@ -18,7 +21,9 @@ use prost::Message;
 use storage::{Batch, Kv, KvError, Op, Scan};
 
 use super::proto::metadata_request::Change;
-use super::proto::{ClusterRecord, NamespaceRecord, NodeRecord, ShardRecord, TaskQueueRecord, UpdateNamespace};
+use super::proto::{
+    ClusterRecord, DirectoryRecord, NamespaceRecord, NodeRecord, ShardRecord, TaskQueueRecord, UpdateNamespace,
+};
 use super::{from_record, to_record};
 use crate::placement::ShardMap;
 use crate::{Namespace, TaskQueueSettings, task_queue};
@@ -28,7 +33,8 @@ const CLUSTER: u8 = 1;
 const NAMESPACE: u8 = 2;
 const SHARD: u8 = 3;
 const TASK_QUEUE: u8 = 4;
-const NODE_KEY: [u8; 3] = [0xF1, 0x00, 1];
+const NODE: u8 = 5;
+const DIRECTORY_KEY: [u8; 3] = [0xF1, 0x00, 1];
 /// Rows read at a time.
 const PAGE: usize = 1000;
 
@@ -50,6 +56,7 @@ pub(crate) struct Table {
     by_name: BTreeMap<String, Arc<Namespace>>,
     shards: BTreeMap<u32, ShardRecord>,
     task_queues: task_queue::Settings,
+    nodes: BTreeMap<u64, NodeRecord>,
 }
 
 /// What a change writes.
@@ -182,6 +189,7 @@ impl Table {
                 ShardRecord::decode(value).map(|record| self.shards.insert(record.shard_id, record)).is_ok()
             }
             Some([TASK_QUEUE, ..]) => TaskQueueRecord::decode(value).map(|record| self.put_task_queue(record)).is_ok(),
+            Some([NODE, ..]) => NodeRecord::decode(value).map(|record| self.nodes.insert(record.id, record)).is_ok(),
             _ => false,
         }
     }
@@ -219,6 +227,11 @@ impl Table {
             Some([TASK_QUEUE, ..]) => {
                 self.task_queues.retain(|(namespace_id, name), _| task_queue_key(namespace_id, name) != key);
             }
+            Some([NODE, id @ ..]) => {
+                if let Ok(id) = id.try_into() {
+                    self.nodes.remove(&u64::from_be_bytes(id));
+                }
+            }
             _ => {}
         }
     }
@@ -228,6 +241,7 @@ impl Table {
         keys.extend(self.by_id.keys().map(|id| key(NAMESPACE, id.as_bytes())));
         keys.extend(self.shards.keys().map(|id| key(SHARD, &id.to_be_bytes())));
         keys.extend(self.task_queues.keys().map(|(namespace_id, name)| task_queue_key(namespace_id, name)));
+        keys.extend(self.nodes.keys().map(|id| key(NODE, &id.to_be_bytes())));
         for key in keys.into_iter().filter(|key| start <= key && key < end) {
             self.delete(&key);
         }
@@ -235,13 +249,16 @@ impl Table {
 }
 
 /// The writes that make a cluster of an empty group 0.
-pub(crate) fn bootstrap(cluster: &ClusterRecord, namespaces: &[Namespace]) -> Batch {
+pub(crate) fn bootstrap(cluster: &ClusterRecord, nodes: &[NodeRecord], namespaces: &[Namespace]) -> Batch {
     let mut batch = Batch::default();
     batch.put(key(CLUSTER, &[]), cluster.encode_to_vec());
     for &(shard, cells) in ShardMap::even(cluster.shards).shards() {
         let record =
             ShardRecord { shard_id: shard.0, cell_start: cells.start.into(), cell_end: cells.end.into(), epoch: 1 };
         batch.put(key(SHARD, &shard.0.to_be_bytes()), record.encode_to_vec());
+    }
+    for node in nodes {
+        batch.put(key(NODE, &node.id.to_be_bytes()), node.encode_to_vec());
     }
     for namespace in namespaces {
         put_namespace(&mut batch, &to_record(namespace));
@@ -254,14 +271,14 @@ pub(crate) fn put_namespace(batch: &mut Batch, record: &NamespaceRecord) {
 }
 
 /// Whether the data directory is this node's; an empty one becomes it.
-pub(crate) fn check_node(kv: &dyn Kv, mine: &NodeRecord) -> Result<(), LoadError> {
-    let Some(stored) = kv.get(&NODE_KEY)? else {
+pub(crate) fn check_directory(kv: &dyn Kv, mine: &DirectoryRecord) -> Result<(), LoadError> {
+    let Some(stored) = kv.get(&DIRECTORY_KEY)? else {
         let mut batch = Batch::default();
-        batch.put(NODE_KEY.to_vec(), mine.encode_to_vec());
+        batch.put(DIRECTORY_KEY.to_vec(), mine.encode_to_vec());
         kv.write(batch)?;
         return Ok(kv.checkpoint()?);
     };
-    let stored = NodeRecord::decode(stored).map_err(|_| LoadError::Row(Bytes::from_static(&NODE_KEY)))?;
+    let stored = DirectoryRecord::decode(stored).map_err(|_| LoadError::Row(Bytes::from_static(&DIRECTORY_KEY)))?;
     let mismatch = if stored.cluster_id != mine.cluster_id {
         format!("the data directory belongs to cluster {:?}, not to {:?}", stored.cluster_id, mine.cluster_id)
     } else if stored.node_id != mine.node_id {

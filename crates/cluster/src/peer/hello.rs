@@ -16,12 +16,13 @@ use tokio::time::timeout;
 use super::Established;
 use super::connection::Received;
 use super::wire::{Decoder, Lane, WireError, put_chunk};
+use crate::formation::{Formation, Verdict};
 
 /// Bumped when nodes of the new version cannot talk to the old one any more.
-pub(crate) const PROTOCOL_VERSION: u32 = 1;
+pub(crate) const PROTOCOL_VERSION: u32 = 2;
 
 const HELLO_TIMEOUT: Duration = Duration::from_secs(2);
-const HELLO_BYTES_MAX: usize = 4 << 10;
+const HELLO_BYTES_MAX: usize = 16 << 10;
 /// How long a refused peer has to read why.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(200);
 
@@ -38,6 +39,22 @@ pub(crate) enum HelloError {
     /// The two do not belong together; the text says why.
     #[error("{0}")]
     Refused(String),
+    /// The peer is not of the cluster any more.
+    #[error("{0}")]
+    TheyAreOutcast(String),
+    /// This node is not of the cluster any more.
+    #[error("{0}")]
+    Outcast(String),
+}
+
+impl From<Verdict> for HelloError {
+    fn from(verdict: Verdict) -> Self {
+        match verdict {
+            Verdict::Refused(reason) => Self::Refused(reason),
+            Verdict::TheyAreOutcast(reason) => Self::TheyAreOutcast(reason),
+            Verdict::Outcast(reason) => Self::Outcast(reason),
+        }
+    }
 }
 
 impl From<io::Error> for HelloError {
@@ -47,7 +64,12 @@ impl From<io::Error> for HelloError {
 }
 
 /// Introduces this node to the one it has dialled, which must be `node`.
-pub(crate) async fn dial(mut io: Box<dyn Io>, mine: &Hello, node: NodeId) -> Result<Established, HelloError> {
+pub(crate) async fn dial(
+    mut io: Box<dyn Io>,
+    mine: &Hello,
+    node: NodeId,
+    formation: &Formation,
+) -> Result<Established, HelloError> {
     let exchange = async {
         send(&mut io, Body::Hello(mine.clone())).await?;
         receive(&mut io).await
@@ -57,6 +79,7 @@ pub(crate) async fn dial(mut io: Box<dyn Io>, mine: &Hello, node: NodeId) -> Res
         return Err(HelloError::Refused(format!("node {} answers at the address of node {node}", theirs.node_id)));
     }
     check(mine, &theirs)?;
+    formation.judge(&theirs)?;
     Ok(Established { io, received, node, incarnation: theirs.incarnation })
 }
 
@@ -65,13 +88,15 @@ pub(crate) async fn accept(
     mut io: Box<dyn Io>,
     mine: &Hello,
     expects: impl Fn(NodeId) -> bool,
+    formation: &Formation,
 ) -> Result<Established, HelloError> {
     let (theirs, received) = timeout(HELLO_TIMEOUT, receive(&mut io)).await.map_err(|_| HelloError::Timeout)??;
     let node = NodeId(theirs.node_id);
-    let checked = check(mine, &theirs).and_then(|()| match expects(node) {
+    let expected = || match expects(node) {
         true => Ok(()),
         false => Err(HelloError::Refused(format!("node {node} is not expected to dial node {}", mine.node_id))),
-    });
+    };
+    let checked = check(mine, &theirs).and_then(|()| expected()).and_then(|()| Ok(formation.judge(&theirs)?));
     match checked {
         Ok(()) => {
             timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine.clone())))
@@ -80,8 +105,12 @@ pub(crate) async fn accept(
             Ok(Established { io, received, node, incarnation: theirs.incarnation })
         }
         Err(refused) => {
+            let error = match &refused {
+                HelloError::TheyAreOutcast(reason) => Error::FailedPrecondition(reason.clone()),
+                refused => Error::PermissionDenied(refused.to_string()),
+            };
             let answer = async {
-                send(&mut io, Body::Error(Error::PermissionDenied(refused.to_string()).into())).await?;
+                send(&mut io, Body::Error(error.into())).await?;
                 // Closing with unread input resets the stream, and the answer is lost.
                 io.shutdown().await?;
                 io.read_buf(&mut BytesMut::with_capacity(64)).await
@@ -132,7 +161,10 @@ async fn receive(io: &mut Box<dyn Io>) -> Result<(Hello, Received), HelloError> 
     };
     match Frame::decode(frame).map_err(|_| HelloError::Malformed)?.body {
         Some(Body::Hello(hello)) => Ok((hello, received)),
-        Some(Body::Error(error)) => Err(HelloError::Refused(Error::from(error).to_string())),
+        Some(Body::Error(error)) => Err(match Error::from(error) {
+            Error::FailedPrecondition(reason) => HelloError::Outcast(reason),
+            error => HelloError::Refused(error.to_string()),
+        }),
         _ => Err(HelloError::Malformed),
     }
 }

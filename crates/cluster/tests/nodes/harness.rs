@@ -6,7 +6,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use api::internal::history_request::Request as HistoryKind;
 use api::internal::matching_response::Response as MatchingKind;
 use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey};
 use async_trait::async_trait;
-use base::{CellRange, Io, Listener, Net, NodeId, SeededEntropy, ShardId, SystemClock, TcpNet};
+use base::{CellRange, Entropy as _, Io, Listener, Net, NodeId, SeededEntropy, ShardId, SystemClock, TcpNet};
 use cluster::{ActivityReservation, Config, HistoryService, MatchingService, Member, Node, NodeError};
 use consensus::{Group, Role};
-use storage::{MemoryDisk, MemoryKv, Wal, WalConfig};
+use storage::{MemoryDisk, MemoryKv, StoreId, WalConfig};
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
 use temporalio_protos::temporal::api::workflowservice::v1::{
     DescribeWorkflowExecutionRequest, GetWorkflowExecutionHistoryRequest, StartWorkflowExecutionRequest,
@@ -130,15 +130,13 @@ pub(crate) struct TestNode {
     pub(crate) node: Node,
     pub(crate) history: Arc<FakeHistory>,
     pub(crate) matching: Arc<FakeMatching>,
-    runtime: Option<Runtime>,
+    runtime: Background,
 }
 
 impl TestNode {
     /// Like the end of the process, seen from outside.
-    pub(crate) fn kill(mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
+    pub(crate) fn kill(self) {
+        drop(self.runtime);
     }
 
     pub(crate) fn leads(&self, shard: ShardId) -> bool {
@@ -151,9 +149,20 @@ impl TestNode {
     }
 }
 
-impl Drop for TestNode {
+/// A runtime that ends without waiting for its tasks.
+struct Background(Option<Runtime>);
+
+impl std::ops::Deref for Background {
+    type Target = Runtime;
+
+    fn deref(&self) -> &Runtime {
+        self.0.as_ref().expect("runs until dropped")
+    }
+}
+
+impl Drop for Background {
     fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
+        if let Some(runtime) = self.0.take() {
             runtime.shutdown_background();
         }
     }
@@ -165,14 +174,17 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) storage: BTreeMap<u64, Storage>,
     pub(crate) nodes: BTreeMap<u64, TestNode>,
-    starts: u64,
+    starts: AtomicU64,
 }
 
 impl Cluster {
     pub(crate) async fn start(count: u64) -> Self {
         let mut cluster = Self::new(count);
-        for id in 1..=count {
-            cluster.start_node(id).await.unwrap();
+        // Together: a new cluster begins when all have met.
+        let starts = (1..=count).map(|id| cluster.launch(cluster.config(id)));
+        let starts: Vec<_> = starts.collect();
+        for (id, node) in (1..=count).zip(futures_util::future::join_all(starts).await) {
+            cluster.nodes.insert(id, node.unwrap());
         }
         for node in cluster.nodes.values() {
             node.node.ready().await;
@@ -183,7 +195,7 @@ impl Cluster {
     pub(crate) fn new(count: u64) -> Self {
         let members = (1..=count).map(|id| Member { id: NodeId(id), peer_address: format!("node-{id}") }).collect();
         let storage = (1..=count).map(|id| (id, Storage::default())).collect();
-        Self { net: NamedNet::default(), members, storage, nodes: BTreeMap::new(), starts: 0 }
+        Self { net: NamedNet::default(), members, storage, nodes: BTreeMap::new(), starts: AtomicU64::new(0) }
     }
 
     pub(crate) fn config(&self, id: u64) -> Config {
@@ -196,6 +208,7 @@ impl Cluster {
             consensus: consensus::Config::default(),
             namespaces: vec!["default".to_owned()],
             namespace_retention: Duration::from_secs(3600),
+            planted_welcome_wiped: false,
         }
     }
 
@@ -205,37 +218,44 @@ impl Cluster {
 
     pub(crate) async fn start_with(&mut self, config: Config) -> Result<(), NodeError> {
         let id = config.node.0;
-        self.starts += 1;
-        let entropy = Arc::new(SeededEntropy::new(id * 1000 + self.starts));
+        let node = self.launch(config).await?;
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    /// Starts a node on its storage. What is returned does not borrow the cluster.
+    pub(crate) fn launch(&self, config: Config) -> impl Future<Output = Result<TestNode, NodeError>> + use<> {
+        let id = config.node.0;
+        let start = self.starts.fetch_add(1, Ordering::Relaxed);
+        let entropy = Arc::new(SeededEntropy::new(id * 1000 + start));
         let net = Arc::new(self.net.clone());
         let storage = self.storage[&id].clone();
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let started = runtime.spawn(async move {
-            let wal = Wal::open(storage.disk, WalConfig { segment_bytes: 1 << 20, ..WalConfig::default() }).unwrap();
-            let writer = wal.clone();
-            // It ends with the runtime.
-            drop(Handle::current().spawn(async move { writer.run_writer().await }));
-            Node::start(config, net, Arc::new(SystemClock), entropy, wal, storage.kv).await
-        });
-        let node = match started.await.unwrap() {
-            Ok(node) => node,
-            Err(error) => {
-                runtime.shutdown_background();
-                return Err(error);
-            }
-        };
-        let history = Arc::new(FakeHistory {
-            node: NodeId(id),
-            router: node.router(),
-            groups: node.groups(),
-            calls: AtomicUsize::new(0),
-            bound: AtomicUsize::new(0),
-        });
-        let matching = Arc::new(FakeMatching { node: NodeId(id), parked: AtomicUsize::new(0) });
-        node.router().serve_history(Arc::clone(&history) as _);
-        node.router().serve_matching(Arc::clone(&matching) as _);
-        self.nodes.insert(id, TestNode { node, history, matching, runtime: Some(runtime) });
-        Ok(())
+        async move {
+            let mut builder = tokio::runtime::Builder::new_multi_thread();
+            // Ends the tasks of a start that was given up, too.
+            let runtime = Background(Some(builder.worker_threads(1).enable_all().build().unwrap()));
+            let started = runtime.spawn(async move {
+                let config_of_log = WalConfig { segment_bytes: 1 << 20, ..WalConfig::default() };
+                let mint = StoreId(entropy.bytes());
+                let wal = storage::open_pair(storage.disk, config_of_log, &*storage.kv, mint).unwrap();
+                let writer = wal.clone();
+                // It ends with the runtime.
+                drop(Handle::current().spawn(async move { writer.run_writer().await }));
+                Node::start(config, net, Arc::new(SystemClock), entropy, wal, storage.kv).await
+            });
+            let node = started.await.unwrap()?;
+            let history = Arc::new(FakeHistory {
+                node: NodeId(id),
+                router: node.router(),
+                groups: node.groups(),
+                calls: AtomicUsize::new(0),
+                bound: AtomicUsize::new(0),
+            });
+            let matching = Arc::new(FakeMatching { node: NodeId(id), parked: AtomicUsize::new(0) });
+            node.router().serve_history(Arc::clone(&history) as _);
+            node.router().serve_matching(Arc::clone(&matching) as _);
+            Ok(TestNode { node, history, matching, runtime })
+        }
     }
 
     pub(crate) fn kill(&mut self, id: u64) {

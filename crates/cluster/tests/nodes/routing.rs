@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::Error;
 use base::{NodeId, ShardId};
-use cluster::PartitionOwner;
+use cluster::{NodeError, PartitionOwner};
 use tokio::time::{Instant, timeout};
 
 use crate::harness::{Cluster, deadline, describe, node_of, number, partition, poll, start, until};
@@ -74,18 +74,41 @@ async fn silence_ends_at_the_deadline() {
 
 #[tokio::test]
 async fn a_strangers_peer_is_refused() {
-    let mut cluster = Cluster::new(2);
-    cluster.start_node(1).await.unwrap();
-    let stranger = cluster::Config { cluster_id: "other".to_owned(), ..cluster.config(2) };
-    cluster.start_with(stranger).await.unwrap();
+    let mut cluster = Cluster::start(2).await;
+    cluster.everyone_sees(&[1, 2]).await;
+    cluster.kill(2);
+    let mine = cluster.storage.insert(2, Default::default()).unwrap();
+    let stranger = cluster.launch(cluster::Config { cluster_id: "other".to_owned(), ..cluster.config(2) });
     // Both stay alone, however often they try.
     let connects = cluster.net.connects.load(Ordering::SeqCst);
-    until("some attempts", || cluster.net.connects.load(Ordering::SeqCst) >= connects + 4).await;
-    for node in cluster.nodes.values() {
-        assert_eq!(node.node.router().live_nodes().len(), 1);
+    tokio::select! {
+        _ = stranger => panic!("the stranger has founded a cluster"),
+        () = until("some attempts", || cluster.net.connects.load(Ordering::SeqCst) >= connects + 4) => {}
     }
-    cluster.kill(2);
-    cluster.storage.insert(2, Default::default());
+    cluster.everyone_sees(&[1]).await;
+    cluster.storage.insert(2, mine);
     cluster.start_node(2).await.unwrap();
     cluster.everyone_sees(&[1, 2]).await;
+}
+
+#[tokio::test]
+async fn a_node_with_an_empty_disk_is_not_taken_for_the_old_one() {
+    let mut cluster = Cluster::start(3).await;
+    cluster.everyone_sees(&[1, 2, 3]).await;
+    // Of the lower and of the higher id alike: the one dials, the other is dialled.
+    for wiped in [3, 1] {
+        let others: Vec<u64> = (1..=3).filter(|&id| id != wiped).collect();
+        cluster.kill(wiped);
+        let mine = cluster.storage.insert(wiped, Default::default()).unwrap();
+        let refused = cluster.start_node(wiped).await;
+        assert!(
+            matches!(&refused, Err(NodeError::Refused(why)) if why.contains(&format!("node {wiped} is known with"))),
+            "{:?}",
+            refused.err()
+        );
+        cluster.everyone_sees(&others).await;
+        cluster.storage.insert(wiped, mine);
+        cluster.start_node(wiped).await.unwrap();
+        cluster.everyone_sees(&[1, 2, 3]).await;
+    }
 }

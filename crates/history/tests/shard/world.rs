@@ -103,6 +103,7 @@ impl World {
             consensus: consensus::Config::default(),
             namespaces: vec!["default".into()],
             namespace_retention: self.retention,
+            planted_welcome_wiped: false,
         };
         let entropy: Arc<dyn Entropy> = self.entropy.clone();
         let node = Node::start(config, Arc::new(TcpNet), clock.clone(), entropy.clone(), wal, Arc::clone(&kv)).await;

@@ -112,8 +112,12 @@ fn check_ends(sequences: &[u64], known: Content) -> Result<(), WalError> {
         return Ok(());
     }
     let missing = match (sequences.first(), sequences.last()) {
-        (Some(&found), _) if found > first => format!("it begins with {}, not with {}", segment_name(found), segment_name(first)),
-        (_, Some(&found)) if found < head => format!("it ends with {}, not with {}", segment_name(found), segment_name(head)),
+        (Some(&found), _) if found > first => {
+            format!("it begins with {}, not with {}", segment_name(found), segment_name(first))
+        }
+        (_, Some(&found)) if found < head => {
+            format!("it ends with {}, not with {}", segment_name(found), segment_name(head))
+        }
         (Some(_), _) => return Ok(()),
         (None, _) => format!("none of its segments is there, from {} to {}", segment_name(first), segment_name(head)),
     };

@@ -25,9 +25,13 @@ fn namespace(id: &str, name: &str) -> Namespace {
     }
 }
 
+fn node(id: u64) -> NodeRecord {
+    NodeRecord { id, store_id: Bytes::from_static(&[7; 16]), peer_address: "a:1".to_owned(), state: 1 }
+}
+
 fn table(namespaces: &[Namespace]) -> (Table, Batch) {
     let cluster = ClusterRecord { cluster_id: "c".to_owned(), shards: 4 };
-    let batch = bootstrap(&cluster, namespaces);
+    let batch = bootstrap(&cluster, &[node(1)], namespaces);
     let mut table = Table::default();
     table.apply(&batch);
     (table, batch)
@@ -49,6 +53,7 @@ fn what_is_applied_is_what_is_loaded() {
     assert_eq!(Table::load(&kv).unwrap(), table);
     assert_eq!(**table.by_name("a").unwrap(), namespace("1", "a"));
     assert_eq!(table.cluster().unwrap().shards, 4);
+    assert_eq!(table.nodes.values().collect::<Vec<_>>(), [&node(1)]);
     // An installed snapshot clears everything first.
     let mut batch = Batch::default();
     let (start, end) = super::super::key_range();
@@ -129,15 +134,15 @@ fn settings_of_task_queues_name_the_version_they_were_made_from() {
 #[test]
 fn a_data_directory_has_one_owner() {
     let kv = MemoryKv::new();
-    let mine = NodeRecord { cluster_id: "c".to_owned(), node_id: 1, shards: 4 };
-    check_node(&kv, &mine).unwrap();
-    check_node(&kv, &mine).unwrap();
+    let mine = DirectoryRecord { cluster_id: "c".to_owned(), node_id: 1, shards: 4 };
+    check_directory(&kv, &mine).unwrap();
+    check_directory(&kv, &mine).unwrap();
     let others = [
-        NodeRecord { cluster_id: "d".to_owned(), ..mine.clone() },
-        NodeRecord { node_id: 2, ..mine.clone() },
-        NodeRecord { shards: 8, ..mine.clone() },
+        DirectoryRecord { cluster_id: "d".to_owned(), ..mine.clone() },
+        DirectoryRecord { node_id: 2, ..mine.clone() },
+        DirectoryRecord { shards: 8, ..mine.clone() },
     ];
     for other in others {
-        assert!(matches!(check_node(&kv, &other), Err(LoadError::Mismatch(_))));
+        assert!(matches!(check_directory(&kv, &other), Err(LoadError::Mismatch(_))));
     }
 }
