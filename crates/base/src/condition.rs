@@ -3,15 +3,21 @@
 //! compared with what, is for those who search.
 
 mod lexer;
+mod mark;
 mod parser;
 
 use std::fmt;
+use std::ops::Range;
 
+pub use mark::marked;
 pub use parser::{parse, parse_some};
 
 /// Where the condition begins in the statement that the incumbent wraps around it; places
 /// in error messages count from there.
 const STATEMENT: &str = "select * from table1 where ";
+
+/// Bytes of the text.
+pub type Place = Range<usize>;
 
 /// What was asked for.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -20,7 +26,7 @@ pub struct Parsed {
     pub group_by: Vec<Operand>,
     /// Each with whether it descends.
     pub order_by: Vec<(Operand, bool)>,
-    pub has_limit: bool,
+    pub limit: Option<Place>,
 }
 
 /// A condition.
@@ -32,6 +38,7 @@ pub enum Tree {
     Compare {
         left: Operand,
         operator: &'static str,
+        operator_place: Place,
         right: Operand,
     },
     Between {
@@ -52,9 +59,16 @@ pub enum Tree {
     Alone(Operand),
 }
 
-/// One side of a comparison.
+/// One side of a comparison, and where it stands.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Operand {
+pub struct Operand {
+    pub term: Term,
+    pub place: Place,
+}
+
+/// What an operand is.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Term {
     Column(String),
     Text(String),
     Number(String),
@@ -62,9 +76,9 @@ pub enum Operand {
     Null,
     Signed {
         sign: &'static str,
-        operand: Box<Self>,
+        operand: Box<Operand>,
     },
-    List(Vec<Self>),
+    List(Vec<Operand>),
     Function(String),
     /// In parentheses.
     Inner(Box<Tree>),
@@ -75,15 +89,24 @@ pub enum Operand {
 /// Not even the grammar holds. The text is for the caller.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Malformed {
-    /// Bytes of the condition before the end of what was not expected; none if there is no
-    /// condition at all.
-    end: Option<usize>,
+    /// Of what was not expected; none if there is no condition at all.
+    place: Option<Place>,
     near: String,
+    expected: &'static str,
 }
 
+impl Malformed {
+    /// The condition with a mark where it went wrong, and what would have been right there.
+    #[must_use]
+    pub fn marked(&self, text: &str) -> String {
+        marked(text, &self.place.clone().unwrap_or_default(), &format!("expected {}", self.expected))
+    }
+}
+
+/// In the words of the incumbent, which tools know.
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = self.end.map_or(1, |end| STATEMENT.len() + end + 1);
+        let place = self.place.as_ref().map_or(1, |place| STATEMENT.len() + place.end + 1);
         write!(f, "syntax error at position {place}")?;
         if self.near.is_empty() { Ok(()) } else { write!(f, " near '{}'", self.near) }
     }

@@ -16,6 +16,6 @@ pub use ids::{NamespaceId, NodeId, RunId, ShardId, Term, WorkflowId};
 pub use net::{Io, Listener, Net, TcpNet};
 pub use search_attribute::{
     AttributeType, CustomAttributes, PREDEFINED_ATTRIBUTES, SYSTEM_ATTRIBUTES, Setter, builtin_attribute,
-    custom_attributes,
+    custom_attributes, is_reserved_attribute, name_slot, shown_type,
 };
 pub use time::{Clock, SystemClock, Timestamp};

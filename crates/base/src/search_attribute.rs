@@ -1,6 +1,10 @@
 //! Search attributes: their types, the names that the server knows by itself, and the slots
 //! that custom ones are registered in.
 
+use std::collections::HashMap;
+
+use serde_json::Value;
+
 /// What values an attribute takes. The numbers are those of the public enum
 /// `IndexedValueType`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -39,6 +43,35 @@ impl AttributeType {
             Self::Bool => "Bool",
             Self::Datetime => "Datetime",
             Self::KeywordList => "KeywordList",
+        }
+    }
+
+    /// As people write it, whatever the case.
+    #[must_use]
+    pub fn of_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.name().eq_ignore_ascii_case(name))
+    }
+
+    /// Whether a value is of this type. A list of one stands for its value, whatever the
+    /// type; several values have only keyword lists.
+    #[must_use]
+    pub fn takes(self, value: &Value) -> bool {
+        match value {
+            Value::Array(items) => {
+                let fits = items.iter().all(|item| item.is_null() || self.takes_one(item));
+                fits && (items.len() <= 1 || self == Self::KeywordList)
+            }
+            value => self != Self::KeywordList && self.takes_one(value),
+        }
+    }
+
+    fn takes_one(self, value: &Value) -> bool {
+        match self {
+            Self::Text | Self::Keyword | Self::KeywordList => value.is_string(),
+            Self::Int => value.is_i64(),
+            Self::Double => value.is_number(),
+            Self::Bool => value.is_boolean(),
+            Self::Datetime => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
         }
     }
 
@@ -122,6 +155,35 @@ pub fn custom_attributes<'a>(aliases: impl IntoIterator<Item = (&'a String, &'a 
     named.filter_map(|(slot, alias)| Some((alias.clone(), AttributeType::of_slot(slot)?))).collect()
 }
 
+/// Gives a name to the first free slot of its type; the map is from slots to names. False:
+/// all are taken.
+#[must_use]
+pub fn name_slot(aliases: &mut HashMap<String, String>, name: &str, kind: AttributeType) -> bool {
+    let free = (1..=kind.slots()).map(|number| kind.slot(number)).find(|slot| !aliases.contains_key(slot));
+    let found = free.is_some();
+    aliases.extend(free.map(|slot| (slot, name.to_owned())));
+    found
+}
+
+/// Names that begin so are the server's.
+const RESERVED_PREFIX: &str = "Temporal";
+/// Fields of the incumbent's stores.
+const RESERVED: [&str; 4] = ["NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"];
+
+/// Whether no namespace may register an attribute of this name.
+#[must_use]
+pub fn is_reserved_attribute(name: &str) -> bool {
+    builtin_attribute(name).is_some() || name.starts_with(RESERVED_PREFIX) || RESERVED.contains(&name)
+}
+
+/// The type under which a value that was stored some time ago is shown, and found. None: it
+/// is not, for its name is registered no longer, or with a type that the value is not of.
+#[must_use]
+pub fn shown_type(name: &str, json: &[u8], custom: &CustomAttributes) -> Option<AttributeType> {
+    let kind = custom.get(name).copied().or_else(|| builtin_attribute(name).map(|(kind, _)| kind))?;
+    kind.takes(&serde_json::from_slice(json).ok()?).then_some(kind)
+}
+
 /// The type of an attribute that the server knows by itself.
 #[must_use]
 pub fn builtin_attribute(name: &str) -> Option<(AttributeType, Setter)> {
@@ -147,9 +209,56 @@ mod tests {
     }
 
     #[test]
+    fn names_take_the_slots_of_their_type_until_none_is_free() {
+        let mut aliases = HashMap::new();
+        for name in ["a", "b", "c"] {
+            assert!(name_slot(&mut aliases, name, AttributeType::Int));
+        }
+        assert!(!name_slot(&mut aliases, "d", AttributeType::Int));
+        aliases.remove("Int02");
+        assert!(name_slot(&mut aliases, "d", AttributeType::Int));
+        let named = custom_attributes(&aliases);
+        assert_eq!(named.keys().collect::<Vec<_>>(), ["a", "c", "d"]);
+        assert_eq!(AttributeType::of_name("keywordLIST"), Some(AttributeType::KeywordList));
+        assert_eq!(AttributeType::of_name("Unspecified"), None);
+    }
+
+    #[test]
+    fn what_no_longer_fits_is_not_shown() {
+        use AttributeType::{Bool, Datetime, Double, Int, Keyword, KeywordList, Text};
+        let shown = |json: &str, kind| {
+            let custom = [("A".to_owned(), kind)].into_iter().collect();
+            shown_type("A", json.as_bytes(), &custom)
+        };
+        for (json, fits) in [
+            ("1", &[Int, Double][..]),
+            ("1.5", &[Double]),
+            ("true", &[Bool]),
+            ("\"red\"", &[Keyword, Text]),
+            ("\"2026-01-01T00:00:00Z\"", &[Keyword, Text, Datetime]),
+            ("[\"a\",\"b\"]", &[KeywordList]),
+            ("[\"a\"]", &[Keyword, Text, KeywordList]),
+            ("[1]", &[Int, Double]),
+            ("{}", &[]),
+            ("null", &[]),
+            ("{", &[]),
+        ] {
+            for kind in AttributeType::ALL {
+                assert_eq!(shown(json, kind), fits.contains(&kind).then_some(kind), "{json} as {}", kind.name());
+            }
+        }
+        assert_eq!(shown_type("A", b"1", &CustomAttributes::new()), None, "registered no longer");
+        assert_eq!(shown_type("BuildIds", b"[]", &CustomAttributes::new()), Some(KeywordList));
+    }
+
+    #[test]
     fn only_what_the_server_knows_is_builtin() {
         assert_eq!(builtin_attribute("CloseTime"), Some((AttributeType::Datetime, Setter::Server)));
         assert_eq!(builtin_attribute("BuildIds"), Some((AttributeType::KeywordList, Setter::Anyone)));
         assert_eq!(builtin_attribute("Mine"), None);
+        for reserved in ["CloseTime", "BuildIds", "TemporalMine", "Memo"] {
+            assert!(is_reserved_attribute(reserved), "{reserved}");
+        }
+        assert!(!is_reserved_attribute("Mine"));
     }
 }

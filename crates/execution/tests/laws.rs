@@ -386,7 +386,7 @@ impl Life {
 
 /// Whether something happened that no workflow task will show to a worker.
 fn is_forgotten(world: &World) -> bool {
-    let description = world.state.describe();
+    let description = world.state.describe(None);
     if world.state.status() != Status::Running
         || world.state.is_paused()
         || world.state.pending_workflow_task().is_some()
@@ -437,7 +437,7 @@ fn is_forgotten(world: &World) -> bool {
 }
 
 fn description_has_no_parent(world: &World) -> bool {
-    world.state.describe().workflow_execution_info.is_none_or(|info| info.parent_execution.is_none())
+    world.state.describe(None).workflow_execution_info.is_none_or(|info| info.parent_execution.is_none())
 }
 
 fn kind_of(errand: Errand) -> i64 {

@@ -124,21 +124,20 @@ pub(crate) fn status_of_number(number: i64) -> Option<Status> {
     STATUSES.iter().find(|(_, status)| i64::from(*status as i32) == number).map(|(_, status)| *status)
 }
 
-/// A value that does not fit its type is as good as none.
+/// A value that does not fit its type is as good as none, as it is where it is shown
+/// ([`base::shown_type`]).
 fn decoded(payload: &Payload, kind: AttributeType) -> Option<Value> {
-    typed(&serde_json::from_slice(&payload.data).ok()?, kind)
+    let json = serde_json::from_slice(&payload.data).ok()?;
+    if kind.takes(&json) { typed(&json, kind) } else { None }
 }
 
 fn typed(json: &Json, kind: AttributeType) -> Option<Value> {
     if let Json::Array(items) = json {
         let values: Vec<Value> = items.iter().filter_map(|item| typed(item, kind)).collect();
         return match kind {
-            AttributeType::KeywordList => Some(values),
-            _ if values.len() == 1 => return values.into_iter().next(),
-            _ => Some(values),
-        }
-        .filter(|values| !values.is_empty())
-        .map(Value::List);
+            AttributeType::KeywordList => Some(Value::List(values)).filter(|_| !items.is_empty()),
+            _ => values.into_iter().next(),
+        };
     }
     match kind {
         AttributeType::Text | AttributeType::Keyword | AttributeType::KeywordList => {

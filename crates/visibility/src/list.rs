@@ -161,7 +161,15 @@ fn from_json(json: &Json) -> Option<Value> {
 pub(crate) struct Counts<'a> {
     query: &'a Query,
     pub(crate) total: i64,
-    groups: BTreeMap<Option<String>, i64>,
+    groups: BTreeMap<Group, i64>,
+}
+
+/// What a group has in common, in the order of groups: states by their number, as the
+/// incumbent has them, names by their letters.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Group {
+    Status(i64),
+    Named(String),
 }
 
 impl<'a> Counts<'a> {
@@ -175,21 +183,32 @@ impl<'a> Counts<'a> {
         }
         self.total += 1;
         if let Some(field) = &self.query.group_by {
-            *self.groups.entry(group(document, field)).or_default() += 1;
+            *self.groups.entry(Group::of(document, field)).or_default() += 1;
         }
     }
 
     /// None: the query asks for no groups.
-    pub(crate) fn groups(&self) -> Option<impl Iterator<Item = (Option<&str>, i64)>> {
+    pub(crate) fn groups(&self) -> Option<impl Iterator<Item = (&str, i64)>> {
         self.query.group_by.as_ref()?;
-        Some(self.groups.iter().map(|(name, count)| (name.as_deref(), *count)))
+        Some(self.groups.iter().map(|(group, count)| (group.name(), *count)))
     }
 }
 
-fn group(document: &Document, field: &Field) -> Option<String> {
-    match document.value(field)? {
-        Value::Int(number) => Some(status_name(i32::try_from(number).unwrap_or_default()).to_owned()),
-        Value::Text(text) => Some(text),
-        other => Some(other.literal()),
+impl Group {
+    /// What has no value is in the group without a name.
+    fn of(document: &Document, field: &Field) -> Self {
+        match document.value(field) {
+            Some(Value::Int(number)) => Self::Status(number),
+            Some(Value::Text(text)) => Self::Named(text),
+            Some(other) => Self::Named(other.literal()),
+            None => Self::Named(String::new()),
+        }
+    }
+
+    fn name(&self) -> &str {
+        match self {
+            Self::Status(number) => status_name(i32::try_from(*number).unwrap_or_default()),
+            Self::Named(name) => name,
+        }
     }
 }

@@ -90,8 +90,7 @@ impl Service {
         let mut counts = Counts::new(query);
         self.each(namespace_id, deadline, |document| counts.offer(&document)).await?;
         let groups = counts.groups().into_iter().flatten().map(|(name, count)| {
-            let value = name.map(keyword);
-            count_workflow_executions_response::AggregationGroup { group_values: value.into_iter().collect(), count }
+            count_workflow_executions_response::AggregationGroup { group_values: vec![keyword(name)], count }
         });
         Ok(CountWorkflowExecutionsResponse { groups: groups.collect(), count: counts.total }.encode_to_vec())
     }
@@ -123,9 +122,8 @@ impl VisibilityService for Service {
 /// SDKs decode search attributes by their type, which the server tells them.
 fn shown(mut info: WorkflowExecutionInfo, custom: &CustomAttributes) -> WorkflowExecutionInfo {
     if let Some(attributes) = &mut info.search_attributes {
-        // One that is no longer registered is not shown.
         attributes.indexed_fields.retain(|name, value| {
-            let kind = custom.get(name).copied().or_else(|| base::builtin_attribute(name).map(|(kind, _)| kind));
+            let kind = base::shown_type(name, &value.data, custom);
             if let Some(kind) = kind {
                 value.metadata.insert("type".to_owned(), kind.name().into());
             }

@@ -1,5 +1,7 @@
 //! The text of a condition -> tokens with their places.
 
+use super::Place;
+
 #[derive(Clone, PartialEq, Debug)]
 pub(super) enum Token {
     /// A bare word: a keyword or a name.
@@ -34,8 +36,7 @@ impl Token {
 #[derive(Clone, Debug)]
 pub(super) struct Placed {
     pub(super) token: Token,
-    /// Bytes before the end of the token.
-    pub(super) end: usize,
+    pub(super) place: Place,
 }
 
 /// Longer ones first.
@@ -54,15 +55,15 @@ pub(super) fn tokens(text: &str) -> Vec<Placed> {
             _ if first.is_alphabetic() || matches!(first, '_' | '@' | '$') => word(rest),
             _ => sign(rest),
         };
-        let end = text.len() - rest.len() + length;
+        let start = text.len() - rest.len();
         let is_garbage = matches!(token, Token::Garbage(_));
-        tokens.push(Placed { token, end });
+        tokens.push(Placed { token, place: start..start + length });
         if is_garbage {
             return tokens;
         }
         rest = after_blank(&rest[length..]);
     }
-    tokens.push(Placed { token: Token::End, end: text.len() });
+    tokens.push(Placed { token: Token::End, place: text.len()..text.len() });
     tokens
 }
 

@@ -53,7 +53,7 @@ pub(crate) fn check(
         };
         let Some(payload) = attributes.indexed_fields.get_mut(name) else { continue };
         if !fits(payload, kind) {
-            let shown = shown(payload);
+            let shown = value_shown(payload);
             let text = format!("invalid value for search attribute {name} of type {}: {shown}", kind.name());
             return Err(Problem::Invalid(text));
         }
@@ -62,27 +62,24 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// Null and the empty list remove the attribute; a list of one stands for its value, whatever
-/// the type. Several values have only keyword lists.
+/// What a client is shown of the attributes that a run has kept for some time: those that are
+/// still registered and fit the type that they have now, labelled with it.
+pub(crate) fn shown(attributes: &mut SearchAttributes, custom: &CustomAttributes) {
+    attributes.indexed_fields.retain(|name, payload| {
+        let kind = base::shown_type(name, &payload.data, custom);
+        if let Some(kind) = kind {
+            payload.metadata.insert(TYPE.to_owned(), kind.name().into());
+        }
+        kind.is_some()
+    });
+}
+
+/// Null and the empty list remove the attribute.
 fn fits(payload: &Payload, kind: AttributeType) -> bool {
     match json(payload) {
         None => payload.metadata.get(ENCODING).is_some_and(|encoding| encoding == NULL),
         Some(Value::Null) => true,
-        Some(Value::Array(items)) => {
-            let fits = items.iter().all(|item| item.is_null() || is_of(item, kind));
-            fits && (items.len() <= 1 || kind == AttributeType::KeywordList)
-        }
-        Some(value) => kind != AttributeType::KeywordList && is_of(&value, kind),
-    }
-}
-
-fn is_of(value: &Value, kind: AttributeType) -> bool {
-    match kind {
-        AttributeType::Text | AttributeType::Keyword | AttributeType::KeywordList => value.is_string(),
-        AttributeType::Int => value.is_i64(),
-        AttributeType::Double => value.is_number(),
-        AttributeType::Bool => value.is_boolean(),
-        AttributeType::Datetime => value.as_str().is_some_and(|text| text.parse::<jiff::Timestamp>().is_ok()),
+        Some(value) => kind.takes(&value),
     }
 }
 
@@ -94,7 +91,7 @@ fn json(payload: &Payload) -> Option<Value> {
     serde_json::from_slice(&payload.data).ok()
 }
 
-fn shown(payload: &Payload) -> String {
+fn value_shown(payload: &Payload) -> String {
     match json(payload) {
         Some(value) => plain(&value),
         None => format!("value from <{}>", text_format(payload)),
@@ -175,6 +172,26 @@ mod tests {
         assert_eq!(checked("Count", "{"), Err(expected.clone()));
         let problem = checked_payload("Count", payload("{")).unwrap_err();
         assert_eq!(problem.on("X", "WorkflowId=w"), format!("invalid SearchAttributes on X: {expected}. WorkflowId=w"));
+    }
+
+    #[test]
+    fn what_is_registered_no_longer_or_as_another_type_is_not_shown() {
+        let fields = [("Gone", "1"), ("Count", "1"), ("Color", "7"), ("Tags", "[\"a\"]"), ("BuildIds", "[\"x\"]")];
+        let fields = fields.map(|(name, json)| (name.to_owned(), payload(json)));
+        let mut attributes = SearchAttributes { indexed_fields: fields.into_iter().collect() };
+        let custom = [
+            ("Count".to_owned(), AttributeType::Double),
+            ("Color".to_owned(), AttributeType::Keyword),
+            ("Tags".to_owned(), AttributeType::Keyword),
+        ];
+        shown(&mut attributes, &custom.into_iter().collect());
+        let labels: BTreeMap<_, _> = attributes
+            .indexed_fields
+            .iter()
+            .map(|(name, payload)| (name.as_str(), String::from_utf8_lossy(&payload.metadata[TYPE]).into_owned()))
+            .collect();
+        let expected = [("BuildIds", "KeywordList"), ("Count", "Double"), ("Tags", "Keyword")];
+        assert_eq!(labels, expected.map(|(name, kind)| (name, kind.to_owned())).into_iter().collect());
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a client sees of a run, besides its history.
 
-use base::Timestamp;
+use base::{CustomAttributes, Timestamp};
 use temporalio_protos::temporal::api::activity::v1::ActivityOptions;
 use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
 use temporalio_protos::temporal::api::enums::v1::{
@@ -18,14 +18,20 @@ use temporalio_protos::temporal::api::workflowservice::v1::DescribeWorkflowExecu
 use super::outgoing::Child;
 use super::state::{Activity, normal_queue, time};
 use super::{State, callback, reset_point, stored};
-use crate::policy::duration;
+use crate::policy::{self, duration};
 
 /// How a run without a deadline says so: the first second of year 1.
 const NEVER: prost_types::Timestamp = prost_types::Timestamp { seconds: -62_135_596_800, nanos: 0 };
 
 impl State {
+    /// `custom` is what the namespace has registered, by which search attributes are shown;
+    /// without it they are shown as they are.
     #[must_use]
-    pub fn describe(&self) -> DescribeWorkflowExecutionResponse {
+    pub fn describe(&self, custom: Option<&CustomAttributes>) -> DescribeWorkflowExecutionResponse {
+        let mut info = self.info_with_started();
+        if let (Some(attributes), Some(custom)) = (&mut info.search_attributes, custom) {
+            policy::search_attributes::shown(attributes, custom);
+        }
         let start = self.start();
         let user_metadata = self.run.start_event.as_ref().and_then(|event| event.user_metadata.clone());
         DescribeWorkflowExecutionResponse {
@@ -36,7 +42,7 @@ impl State {
                 default_workflow_task_timeout: start.workflow_task_timeout,
                 user_metadata,
             }),
-            workflow_execution_info: Some(self.info_with_started()),
+            workflow_execution_info: Some(info),
             pending_activities: self.activities.values().map(pending_activity).collect(),
             pending_children: self.outgoing.children.iter().map(|(id, child)| pending_child(*id, child)).collect(),
             pending_workflow_task: self.pending_task(),

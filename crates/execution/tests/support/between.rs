@@ -135,7 +135,7 @@ fn finish(call: &Call, state: &State) -> FinishErrand {
 /// `child-closed 5 completed result=x id=c first=r`; `child-closed pending completed` is of the
 /// first child that did not end.
 fn child_closed(call: &Call, state: &State) -> ChildClosed {
-    let pending = || state.describe().pending_children.first().map(|child| child.initiated_id);
+    let pending = || state.describe(None).pending_children.first().map(|child| child.initiated_id);
     let id: i64 = call.words[0].parse().ok().or_else(pending).unwrap_or(0);
     let first_execution_run_id = call.text_or("first", &format!("child-run-{id}"));
     let attributes = match call.words[1].as_str() {

@@ -455,7 +455,7 @@ fn activity_set(scheduled_event_id: i64, row: &StoredActivity) -> String {
 }
 
 fn describe(state: &State) -> String {
-    let response = state.describe();
+    let response = state.describe(None);
     let text = print::message("workflowservice.v1.DescribeWorkflowExecutionResponse", &response);
     text + "\n"
 }

@@ -2,7 +2,6 @@
 //!
 //! A custom search attribute is a name given to one of the namespace's slots of its type.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use api::Error;
@@ -17,11 +16,6 @@ use temporalio_protos::temporal::api::operatorservice::v1::{
 
 use crate::call::{Call, encoded};
 use crate::validate::invalid;
-
-/// Names that begin so are the server's.
-const RESERVED_PREFIX: &str = "Temporal";
-/// Fields of the incumbent's stores.
-const RESERVED: [&str; 4] = ["NamespaceId", "Memo", "MemoEncoding", "VisibilityTaskKey"];
 
 pub(super) async fn list_search_attributes(
     _: Call,
@@ -50,9 +44,7 @@ pub(super) async fn add_search_attributes(
         return Err(not_set());
     }
     for (name, kind) in &asked {
-        let is_reserved =
-            builtin_attribute(name).is_some() || name.starts_with(RESERVED_PREFIX) || RESERVED.contains(&name.as_str());
-        if is_reserved {
+        if base::is_reserved_attribute(name) {
             return Err(invalid(format!("Search attribute {name} is reserved by system.")));
         }
         if IndexedValueType::try_from(*kind).is_err() {
@@ -63,21 +55,16 @@ pub(super) async fn add_search_attributes(
     let mut changed = (*namespace).clone();
     let aliases = &mut changed.config.custom_search_attribute_aliases;
     for (name, kind) in asked {
-        let taken: BTreeSet<String> = aliases.values().cloned().collect();
-        if taken.contains(&name) {
+        if aliases.values().any(|taken| *taken == name) {
             continue;
         }
         let kind = AttributeType::from_number(kind);
-        let free = kind.and_then(|kind| {
-            (1..=kind.slots()).map(|number| kind.slot(number)).find(|slot| !aliases.contains_key(slot))
-        });
-        let Some(slot) = free else {
+        if !kind.is_some_and(|kind| base::name_slot(aliases, &name, kind)) {
             let (slots, kind) = kind.map_or((0, "Unspecified"), |kind| (kind.slots(), kind.name()));
             return Err(invalid(format!(
                 "Unable to create search attributes: cannot have more than {slots} search attribute of type {kind}."
             )));
-        };
-        aliases.insert(slot, name);
+        }
     }
     save(&call, &namespace, changed).await?;
     encoded(&AddSearchAttributesResponse {})

@@ -14,6 +14,7 @@ impl Leader {
     ) -> Result<Answer, Fault> {
         let execution = named(request.execution)?;
         let run = self.resolve(&caller.workflow(&execution.workflow_id), &execution.run_id)?;
-        Ok(Answer::message(&self.state(&run).describe()))
+        let limits = self.limits.of_namespace(&self.context.namespaces, run.workflow.namespace_id.as_str());
+        Ok(Answer::message(&self.state(&run).describe(limits.search_attributes.as_deref())))
     }
 }

@@ -29,7 +29,10 @@ impl NamespaceLimits {
             // They write no attribute and close nothing.
             return Arc::clone(&self.common);
         }
-        let id = run.workflow.namespace_id.as_str();
+        self.of_namespace(namespaces, run.workflow.namespace_id.as_str())
+    }
+
+    pub(super) fn of_namespace(&mut self, namespaces: &Namespaces, id: &str) -> Arc<Limits> {
         let Some(namespace) = namespaces.by_id(id) else { return Arc::clone(&self.common) };
         if let Some((version, limits)) = self.known.get(id)
             && *version == namespace.version

@@ -111,8 +111,16 @@ fn queries_answer_as_the_official_server_does() {
         ("TaskQueue = 'tq'; drop", "malformed query: syntax error at position 50 near 'drop'"),
         ("   ", "malformed query: syntax error at position 1"),
     ] {
-        assert_eq!(count(query), Err(expected.to_owned()), "{query}");
+        let error = count(query).expect_err(query);
+        let (first, mark) = error.split_once('\n').expect("a mark below");
+        assert_eq!(first, expected, "{query}");
+        assert!(mark.starts_with(&format!("  {}", query.trim_end())) && mark.contains("^ expected "), "{error}");
     }
+    let unclosed = count("TaskQueue='tq").expect_err("no end");
+    assert!(
+        unclosed.ends_with("\n  TaskQueue='tq\n            ^ expected the closing quote of this text"),
+        "{unclosed}"
+    );
 }
 
 #[test]

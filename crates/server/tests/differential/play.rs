@@ -148,7 +148,9 @@ impl Play<'_> {
     }
 
     fn status(&mut self, status: &Status) -> String {
-        let mut text = format!("{:?} {:?}", status.code(), self.printer.text(status.message()));
+        // What helps people stands below the first line; tools know the first one.
+        let message = status.message().split('\n').next().unwrap_or_default();
+        let mut text = format!("{:?} {:?}", status.code(), self.printer.text(message));
         if status.details().is_empty() {
             return text;
         }

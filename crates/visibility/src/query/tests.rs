@@ -150,7 +150,10 @@ fn mistakes_are_named() {
         ("ORDER BY Note", "operation is not supported: unable to sort by search attribute type Text"),
     ];
     for (text, expected) in cases {
-        assert_eq!(error(text), format!("invalid query: {expected}"), "{text}");
+        let error = error(text);
+        assert_eq!(error.lines().next(), Some(format!("invalid query: {expected}").as_str()), "{text}");
+        assert_eq!(error.lines().nth(1), Some(format!("  {text}").as_str()), "the user's own words");
+        assert!(error.contains("^ expected "), "{error}");
     }
     for text in
         ["Color =", "and", "Color = 'x", "(Color = 'x'", "Color = 'x' Color", "Color in ()", "= 1", "Color not 1"]
@@ -161,6 +164,62 @@ fn mistakes_are_named() {
     let deep = "(".repeat(10_000);
     assert!(error(&deep).contains("syntax error"));
     assert!(error(&format!("Size = {}1", "-".repeat(10_000))).contains("syntax error"));
+}
+
+#[test]
+fn the_place_is_marked_and_what_would_be_right_is_said() {
+    // The query, how it ends from the mark on, and what was expected there.
+    let cases = [
+        ("Size > 1 AND Size = 'x'", "'x'", "a number"),
+        ("Color = red", "red", "a text in quotes"),
+        ("Color IN ('a', 1)", "1)", "a text in quotes"),
+        ("Tags < 'x'", "< 'x'", "one of =, !=, IN, NOT IN"),
+        (
+            "workflowtype = 'x'",
+            "workflowtype = 'x'",
+            "WorkflowType: names are written in the case that they were registered in",
+        ),
+        (
+            "Size = 1 AND Nothing = 'x'",
+            "Nothing = 'x'",
+            "a search attribute that the server knows or this namespace has registered: Color, Due, Note, Odd Name, \
+             Price, Size, Tags, Urgent",
+        ),
+        ("Color = 'a' LIMIT 3", "LIMIT 3", "no LIMIT: the size of a page is asked for beside the query"),
+        ("Color =", "", "the name of a search attribute or a value"),
+        ("GROUP BY Color", "Color", "one of ExecutionStatus and TemporalNamespaceDivision"),
+        ("StartTime > 'soon'", "'soon'", "a time such as '2026-01-31T12:00:00Z', or nanoseconds since 1970"),
+        ("  Urgent = 1 ", "1", "true or false"),
+    ];
+    for (text, marked, expected) in cases {
+        let error = error(text);
+        let shown = format!("  {}", text.trim());
+        let mark = format!("{}^ expected {expected}", " ".repeat(shown.len() - marked.len()));
+        assert_eq!(error.lines().skip(1).collect::<Vec<_>>(), [shown, mark], "{error}");
+    }
+}
+
+#[test]
+fn a_value_of_another_type_than_the_current_is_nowhere() {
+    let documents = [
+        execution(1, Status::Running, &[("Size", "\"large\"")]),
+        execution(2, Status::Running, &[("Size", "7")]),
+        execution(3, Status::Running, &[("Size", "[1,2]")]),
+    ];
+    let found = |text: &str| -> Vec<i128> {
+        let query = Query::parse(text, &custom()).expect(text);
+        let matching = documents.iter().filter(|document| query.filter.matches(document));
+        matching.map(|document| document.start_nanos() / 1_000_000_000 - 1_700_000_000).collect()
+    };
+    assert_eq!(found("Size IS NULL"), [1, 3]);
+    assert_eq!(found("Size IS NOT NULL"), [2]);
+    assert_eq!(found("Size != 1"), [2]);
+    assert_eq!(found("Size > 0"), [2]);
+    assert_eq!(found("Size IN (1, 2, 7)"), [2]);
+    let query = Query::parse("ORDER BY Size", &custom()).expect("a query");
+    let mut page = Page::new(&query, 9, b"").expect("no token");
+    documents.iter().for_each(|document| page.offer(document.clone()));
+    assert_eq!(page.finish().0[0].run_id(), "run-002", "what has no value comes last");
 }
 
 #[test]
@@ -195,14 +254,37 @@ fn pages_are_in_order_and_miss_nothing() {
     assert!(Page::new(&query, 9, b"nonsense").is_err());
 }
 
-#[test]
-fn counts_by_status() {
-    let query = Query::parse("WorkflowType = 'Order' GROUP BY ExecutionStatus", &custom()).expect("a query");
+fn groups(text: &str, documents: &[Document]) -> (i64, Vec<(String, i64)>) {
+    let query = Query::parse(text, &custom()).expect("a query");
     let mut counts = Counts::new(&query);
-    sample().iter().for_each(|document| counts.offer(document));
-    let groups: Vec<_> =
-        counts.groups().expect("it groups").map(|(name, count)| (name.map(str::to_owned), count)).collect();
-    assert_eq!(counts.total, 4);
-    let expected = [("Completed", 2), ("Failed", 1), ("Running", 1)];
-    assert_eq!(groups, expected.map(|(name, count)| (Some(name.to_owned()), count)));
+    documents.iter().for_each(|document| counts.offer(document));
+    let groups = counts.groups().expect("it groups").map(|(name, count)| (name.to_owned(), count));
+    let groups = groups.collect();
+    (counts.total, groups)
+}
+
+#[test]
+fn groups_of_states_are_in_the_order_of_their_numbers() {
+    let named = |pairs: &[(&str, i64)]| pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect();
+    let expected = named(&[("Running", 1), ("Completed", 2), ("Failed", 1)]);
+    assert_eq!(groups("WorkflowType = 'Order' GROUP BY ExecutionStatus", &sample()), (4, expected));
+    let all = [
+        Status::Paused,
+        Status::TimedOut,
+        Status::ContinuedAsNew,
+        Status::Terminated,
+        Status::Canceled,
+        Status::Failed,
+        Status::Completed,
+        Status::Running,
+    ];
+    let documents: Vec<_> = (1..).zip(all).map(|(index, status)| execution(index, status, &[])).collect();
+    let names = ["Running", "Completed", "Failed", "Canceled", "Terminated", "ContinuedAsNew", "TimedOut", "Paused"];
+    assert_eq!(groups("GROUP BY ExecutionStatus", &documents), (8, named(&names.map(|name| (name, 1)))));
+}
+
+#[test]
+fn what_has_no_division_is_in_the_group_without_a_name() {
+    let expected = vec![(String::new(), 4), ("hidden".to_owned(), 1)];
+    assert_eq!(groups("GROUP BY TemporalNamespaceDivision", &sample()), (5, expected));
 }

@@ -1,21 +1,40 @@
 //! Literals -> values of the type of their column.
 
 use base::AttributeType;
-use base::condition::Operand;
+use base::condition::{Operand, Term};
 
-use super::{Column, QueryError, duration, shown_kind};
+use super::fault::Fault;
+use super::{Column, duration, shown_kind};
 use crate::document::{EXECUTION_DURATION, EXECUTION_STATUS, status_of_name, status_of_number};
 use crate::value::Value;
 
 /// The one value that a comparison has on its right.
-pub(super) fn single(operand: &Operand, column: &Column) -> Result<Value, QueryError> {
-    match operand {
-        Operand::Text(text) => typed(Value::Text(text.clone()), column),
-        Operand::Number(number) => typed(parsed_number(number)?, column),
-        Operand::Bool(value) => checked(Value::Bool(*value), column),
-        Operand::Signed { sign, operand } => {
-            let Operand::Number(number) = &**operand else {
-                return Err(QueryError::invalid("unary operator before something that is no number"));
+pub(super) fn single(operand: &Operand, column: &Column) -> Result<Value, Fault> {
+    term(&operand.term, column).map_err(|fault| fault.at(&operand.place).expected(expected(column)))
+}
+
+/// What may stand there.
+fn expected(column: &Column) -> &'static str {
+    match (column.field.name(), column.kind) {
+        (EXECUTION_STATUS, _) => {
+            "one of 'Running', 'Completed', 'Failed', 'Canceled', 'Terminated', 'ContinuedAsNew', 'TimedOut' and 'Paused'"
+        }
+        (EXECUTION_DURATION, _) => "a duration such as '1h30m', '2d' or '01:30:00', or nanoseconds",
+        (_, AttributeType::Text | AttributeType::Keyword | AttributeType::KeywordList) => "a text in quotes",
+        (_, AttributeType::Int | AttributeType::Double) => "a number",
+        (_, AttributeType::Bool) => "true or false",
+        (_, AttributeType::Datetime) => "a time such as '2026-01-31T12:00:00Z', or nanoseconds since 1970",
+    }
+}
+
+fn term(term: &Term, column: &Column) -> Result<Value, Fault> {
+    match term {
+        Term::Text(text) => typed(Value::Text(text.clone()), column),
+        Term::Number(number) => typed(parsed_number(number)?, column),
+        Term::Bool(value) => checked(Value::Bool(*value), column),
+        Term::Signed { sign, operand } => {
+            let Term::Number(number) = &operand.term else {
+                return Err(Fault::invalid("unary operator before something that is no number"));
             };
             let value = match (parsed_number(number)?, *sign) {
                 (Value::Int(value), "-") => Value::Int(-value),
@@ -24,28 +43,27 @@ pub(super) fn single(operand: &Operand, column: &Column) -> Result<Value, QueryE
             };
             typed(value, column)
         }
-        Operand::Column(name) => Err(QueryError::unsupported(format_args!(
+        Term::Column(name) => Err(Fault::unsupported(format_args!(
             "column name on the right side of comparison expression (did you forget to quote {name:?}?)"
         ))),
-        Operand::Binary | Operand::Inner(_) => {
-            Err(QueryError::invalid(format_args!("unexpected value type {}", shown_kind(operand))))
+        Term::Binary | Term::Inner(_) => {
+            Err(Fault::invalid(format_args!("unexpected value type {}", shown_kind(term))))
         }
-        Operand::Function(_) => Err(QueryError::unsupported("nested func")),
-        Operand::List(_) => Err(QueryError::invalid("a list where one value is expected")),
-        Operand::Null => Err(QueryError::invalid("unexpected value type null: use IS NULL or IS NOT NULL")),
+        Term::Function(_) => Err(Fault::unsupported("nested func")),
+        Term::List(_) => Err(Fault::invalid("a list where one value is expected")),
+        Term::Null => Err(Fault::invalid("unexpected value type null: use IS NULL or IS NOT NULL")),
     }
 }
 
-fn parsed_number(number: &str) -> Result<Value, QueryError> {
+fn parsed_number(number: &str) -> Result<Value, Fault> {
     if let Ok(value) = number.parse() {
         return Ok(Value::Int(value));
     }
-    let value: f64 =
-        number.parse().map_err(|_| QueryError::invalid(format_args!("unable to parse value {number:?}")))?;
+    let value: f64 = number.parse().map_err(|_| Fault::invalid(format_args!("unable to parse value {number:?}")))?;
     Ok(Value::Double(value))
 }
 
-fn typed(value: Value, column: &Column) -> Result<Value, QueryError> {
+fn typed(value: Value, column: &Column) -> Result<Value, Fault> {
     match column.field.name() {
         EXECUTION_STATUS => status(&value),
         EXECUTION_DURATION => execution_duration(&value),
@@ -53,21 +71,21 @@ fn typed(value: Value, column: &Column) -> Result<Value, QueryError> {
     }
 }
 
-fn checked(value: Value, column: &Column) -> Result<Value, QueryError> {
+fn checked(value: Value, column: &Column) -> Result<Value, Fault> {
     let Column { alias, kind, .. } = column;
     match (kind, &value) {
         (AttributeType::Int | AttributeType::Double, Value::Int(_) | Value::Double(_))
         | (AttributeType::Bool, Value::Bool(_))
         | (AttributeType::Keyword | AttributeType::KeywordList, Value::Text(_)) => Ok(value),
         (AttributeType::Text, Value::Text(text)) if text.trim().is_empty() => {
-            Err(QueryError::invalid(format_args!("no tokens found filtering on Text type search attribute {alias}")))
+            Err(Fault::invalid(format_args!("no tokens found filtering on Text type search attribute {alias}")))
         }
         (AttributeType::Text, Value::Text(_)) => Ok(value),
         (AttributeType::Datetime, Value::Int(nanos)) => Ok(Value::Time(i128::from(*nanos))),
         (AttributeType::Datetime, Value::Text(text)) => {
-            Value::time_of(text).ok_or_else(|| QueryError::invalid(format_args!("unable to parse datetime '{text}'")))
+            Value::time_of(text).ok_or_else(|| Fault::invalid(format_args!("unable to parse datetime '{text}'")))
         }
-        _ => Err(QueryError::invalid(format_args!(
+        _ => Err(Fault::invalid(format_args!(
             "invalid value type for search attribute {alias} of type {}: {} (type: {})",
             kind.name(),
             value.literal(),
@@ -76,12 +94,12 @@ fn checked(value: Value, column: &Column) -> Result<Value, QueryError> {
     }
 }
 
-fn status(value: &Value) -> Result<Value, QueryError> {
+fn status(value: &Value) -> Result<Value, Fault> {
     let found = match value {
         Value::Int(number) => status_of_number(*number),
         Value::Text(name) => status_of_name(name),
         other => {
-            return Err(QueryError::invalid(format_args!(
+            return Err(Fault::invalid(format_args!(
                 "unexpected value type {} for search attribute {EXECUTION_STATUS}",
                 other.type_name()
             )));
@@ -92,19 +110,17 @@ fn status(value: &Value) -> Result<Value, QueryError> {
             Value::Text(name) => format!("'{name}'"),
             other => other.literal(),
         };
-        QueryError::invalid(format_args!("invalid {EXECUTION_STATUS} value {shown}"))
+        Fault::invalid(format_args!("invalid {EXECUTION_STATUS} value {shown}"))
     })
 }
 
-fn execution_duration(value: &Value) -> Result<Value, QueryError> {
+fn execution_duration(value: &Value) -> Result<Value, Fault> {
     match value {
         Value::Int(nanos) => Ok(Value::Int(*nanos)),
         Value::Text(text) => duration::nanos(text).map(Value::Int).ok_or_else(|| {
-            QueryError::invalid(format_args!(
-                "invalid duration value for search attribute {EXECUTION_DURATION}: {text}"
-            ))
+            Fault::invalid(format_args!("invalid duration value for search attribute {EXECUTION_DURATION}: {text}"))
         }),
-        other => Err(QueryError::invalid(format_args!(
+        other => Err(Fault::invalid(format_args!(
             "unexpected value type {} for search attribute {EXECUTION_DURATION}",
             other.type_name()
         ))),

@@ -3,16 +3,18 @@
 
 use api::Error;
 use base::Timestamp;
-use base::condition::{Operand, Tree, parse_some};
+use base::condition::{Operand, Term, Tree, marked, parse_some};
 
 use super::{Condition, Operator, Text, Time};
 
 pub(super) fn parse(text: &str) -> Result<Condition, Error> {
-    let (tree, rest) =
-        parse_some(text).map_err(|malformed| Error::InvalidArgument(format!("malformed query: {malformed}")))?;
+    let (tree, rest) = parse_some(text).map_err(|malformed| {
+        Error::InvalidArgument(format!("malformed query: {malformed}\n{}", malformed.marked(text))) //
+    })?;
     // What a statement may have after its condition changes nothing, but for a limit.
-    if rest.has_limit {
-        return Err(Error::InvalidArgument("operation is not supported: 'limit' clause".to_owned()));
+    if let Some(place) = rest.limit {
+        let mark = marked(text, &place, "expected no limit: the size of a page is asked for beside the query");
+        return Err(Error::InvalidArgument(format!("operation is not supported: 'limit' clause\n{mark}")));
     }
     Ok(meaning(&tree))
 }
@@ -21,7 +23,7 @@ fn meaning(tree: &Tree) -> Condition {
     match tree {
         Tree::And(left, right) => Condition::And(Box::new(meaning(left)), Box::new(meaning(right))),
         Tree::Or(left, right) => Condition::Or(Box::new(meaning(left)), Box::new(meaning(right))),
-        Tree::Compare { left, operator, right } => {
+        Tree::Compare { left, operator, right, .. } => {
             operator_named(operator).map_or(Condition::Meaningless, |operator| comparison(left, operator, right))
         }
         Tree::Between { left, negated, from, to } => between(left, from, to, *negated),
@@ -45,7 +47,7 @@ fn operator_named(name: &str) -> Option<Operator> {
 }
 
 fn null_test(left: &Operand, negated: bool) -> Condition {
-    let Operand::Column(name) = left else { return Condition::Meaningless };
+    let Term::Column(name) = &left.term else { return Condition::Meaningless };
     match (Text::named(name), Time::named(name)) {
         (Some(column), _) => Condition::TextIsNull { column, negated },
         (_, Some(column)) => Condition::TimeIsNull { column, negated },
@@ -54,9 +56,9 @@ fn null_test(left: &Operand, negated: bool) -> Condition {
 }
 
 fn comparison(left: &Operand, operator: Operator, right: &Operand) -> Condition {
-    let Operand::Column(name) = left else { return Condition::Meaningless };
-    match (Text::named(name), Time::named(name), right) {
-        (Some(column), _, Operand::Text(value)) => Condition::Text { column, operator, value: value.clone() },
+    let Term::Column(name) = &left.term else { return Condition::Meaningless };
+    match (Text::named(name), Time::named(name), &right.term) {
+        (Some(column), _, Term::Text(value)) => Condition::Text { column, operator, value: value.clone() },
         (_, Some(column), _) => match time(right) {
             Some(value) => Condition::Time { column, operator, value },
             None => Condition::Meaningless,
@@ -66,7 +68,7 @@ fn comparison(left: &Operand, operator: Operator, right: &Operand) -> Condition 
 }
 
 fn between(left: &Operand, from: &Operand, to: &Operand, negated: bool) -> Condition {
-    let Operand::Column(name) = left else { return Condition::Meaningless };
+    let Term::Column(name) = &left.term else { return Condition::Meaningless };
     match (Time::named(name), time(from), time(to)) {
         (Some(column), Some(from), Some(to)) => Condition::TimeBetween { column, from, to, negated },
         _ => Condition::Meaningless,
@@ -75,9 +77,9 @@ fn between(left: &Operand, from: &Operand, to: &Operand, negated: bool) -> Condi
 
 /// RFC 3339, or nanoseconds since the epoch.
 fn time(operand: &Operand) -> Option<Timestamp> {
-    match operand {
-        Operand::Number(nanos) => nanos.parse().ok().map(Timestamp::from_nanos),
-        Operand::Text(text) => {
+    match &operand.term {
+        Term::Number(nanos) => nanos.parse().ok().map(Timestamp::from_nanos),
+        Term::Text(text) => {
             let time: jiff::Timestamp = text.parse().ok()?;
             Some(Timestamp::from_nanos(u64::try_from(time.as_nanosecond()).unwrap_or(0)))
         }
