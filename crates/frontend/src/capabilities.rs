@@ -1,5 +1,6 @@
 //! What clients are told that this server can do. A flag is true only for what is built:
-//! the official clients do without whatever is false (`protocol.md` section 3).
+//! the official clients do without whatever is false. `compatibility/capabilities.rs` compares
+//! each of them with the official server.
 
 use temporalio_protos::temporal::api::namespace::v1::namespace_info;
 use temporalio_protos::temporal::api::workflowservice::v1::get_system_info_response;
@@ -36,7 +37,8 @@ pub(crate) fn system() -> get_system_info_response::Capabilities {
         upsert_memo: true,
         eager_workflow_start: true,
         supports_schedules: false,
-        build_id_based_versioning: false,
+        // A worker says its build in the version stamp of a completion, not as a binary checksum.
+        build_id_based_versioning: true,
         count_group_by_execution_status: true,
         nexus: false,
         server_scaled_deployments: false,

@@ -288,3 +288,54 @@ async def activity_waits_for_its_queue(env: Env) -> None:
         await env.until(handle, "ActivityTaskScheduled")
         async with env.worker([], [served_later], task_queue=env.id("later")):
             assert await handle.result() == "served"
+
+
+@workflow.defn
+class Built:
+    """Tells the build that each of its tasks was made by, as it knows it after a replay."""
+
+    def __init__(self) -> None:
+        self.go = False
+        self.builds: list[str] = []
+
+    @workflow.run
+    async def run(self) -> list[str]:
+        self.builds.append(workflow.info().get_current_build_id())
+        await workflow.wait_condition(lambda: self.go)
+        self.builds.append(workflow.info().get_current_build_id())
+        return self.builds
+
+    @workflow.signal
+    def next(self) -> None:
+        self.go = True
+
+    @workflow.query
+    def seen(self) -> list[str]:
+        return self.builds
+
+
+@scenario
+async def history_tells_the_build_of_each_task(env: Env) -> None:
+    handle = await env.start(Built.run)
+    async with env.worker([Built], build_id="build-one"):
+
+        async def reached() -> bool:
+            return await handle.query(Built.seen) == ["build-one"]
+
+        await eventually(reached)
+    async with env.worker([Built], build_id="build-two"):
+        await handle.signal(Built.next)
+        # The second worker learns of the first build from history alone.
+        assert await handle.result() == ["build-one", "build-two"]
+    history = await env.history(handle)
+    completed = all_of(history, "WorkflowTaskCompleted")
+    builds = [task.worker_version.build_id for task in completed]
+    assert builds[0] == "build-one" and builds[-1] == "build-two", builds
+    assert set(builds) == {"build-one", "build-two"}, builds
+    started = {event.event_id: event.workflow_task_started_event_attributes for event in history.events}
+    assert [started[task.started_event_id].worker_version.build_id for task in completed] == builds
+    # A build id is no checksum of a binary: nothing names it as one.
+    assert not any(task.binary_checksum for task in completed)
+    info = (await handle.describe()).raw_description.workflow_execution_info
+    assert "BinaryChecksums" not in info.search_attributes.indexed_fields, info.search_attributes
+    assert b'"unversioned:build-one"' in info.search_attributes.indexed_fields["BuildIds"].data

@@ -131,7 +131,8 @@ async fn the_server_describes_itself_truthfully() {
     let system: GetSystemInfoResponse = ask(&service, "GetSystemInfo", &GetSystemInfoRequest::default()).await;
     let capabilities = system.capabilities.expect("capabilities");
     assert!(capabilities.sdk_metadata && capabilities.internal_error_differentiation);
-    assert!(!capabilities.nexus && !capabilities.supports_schedules && !capabilities.build_id_based_versioning);
+    assert!(!capabilities.nexus && !capabilities.supports_schedules);
+    assert!(capabilities.build_id_based_versioning, "workers say their build id in the version stamp");
     let cluster: GetClusterInfoResponse = ask(&service, "GetClusterInfo", &GetClusterInfoRequest::default()).await;
     assert_eq!((cluster.history_shard_count, cluster.cluster_id.as_str()), (4, "cluster"));
     assert_eq!(cluster.server_version, system.server_version);
