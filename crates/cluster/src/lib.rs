@@ -18,7 +18,7 @@ mod service;
 mod services;
 mod task_queue;
 
-pub use namespace::{Namespace, NamespaceChange, Namespaces};
+pub use namespace::{Namespace, NamespaceChange, Namespaces, SYSTEM_NAMESPACE};
 pub use node::{Config, Member, Node, NodeError};
 pub use router::{PartitionOwner, Router, bind};
 pub use service::{ActivityReservation, HistoryService, MatchingService, VisibilityService};

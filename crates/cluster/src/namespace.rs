@@ -19,6 +19,9 @@ use crate::metadata::{self, Registry, to_record};
 use crate::router::Repeat;
 use crate::{Router, TaskQueueSettings, task_queue};
 
+/// The server's own, which nobody can delete.
+pub const SYSTEM_NAMESPACE: &str = "temporal-system";
+
 /// How often a change whose outcome is unknown is asked for again.
 const ATTEMPTS_MAX: u32 = 3;
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(50);

@@ -20,14 +20,13 @@ use super::Registry;
 use super::proto::metadata_request::Change;
 use super::proto::{ClusterRecord, MetadataRequest, MetadataResponse, NodeRecord};
 use super::table;
-use crate::Namespace;
+use crate::{Namespace, SYSTEM_NAMESPACE};
 
 /// Changes that wait for their turn.
 const QUEUE_MAX: usize = 256;
 /// Between two attempts to write the birth of the cluster under one term.
 const BIRTH_RETRY: Duration = Duration::from_millis(50);
 
-const SYSTEM_NAMESPACE: &str = "temporal-system";
 /// The id that official tools know the system namespace by.
 const SYSTEM_NAMESPACE_ID: &str = "32049b68-7872-4094-8e63-d0dd59896a83";
 const SYSTEM_RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);

@@ -3,14 +3,13 @@
 
 use api::Error;
 use bytes::Bytes;
-use cluster::NamespaceChange;
+use cluster::{NamespaceChange, SYSTEM_NAMESPACE};
 use temporalio_protos::temporal::api::enums::v1::NamespaceState;
 use temporalio_protos::temporal::api::operatorservice::v1::{DeleteNamespaceRequest, DeleteNamespaceResponse};
 
 use crate::call::{Call, encoded, no_such_namespace};
 use crate::validate::{self, invalid};
 
-const SYSTEM_NAMESPACE: &str = "temporal-system";
 /// Characters of the namespace's id that the new name ends with; more if that is taken.
 const SUFFIX_LENGTH_MIN: usize = 5;
 
