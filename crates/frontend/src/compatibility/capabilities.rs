@@ -88,13 +88,8 @@ pub const CAPABILITIES: &[Capability] = &[
     (CLUSTER, "supported_clients", "eight clients", "the same", ""),
     (CLUSTER, "server_version", "1.32.1", "1.32.1", ""),
     (CLUSTER, "cluster_id", "a UUID", "as configured", "A name to show. No SDK asks."),
-    (
-        CLUSTER,
-        "version_info",
-        "releases to recommend",
-        "unset",
-        "Nobody is asked for newer releases. No SDK asks; the Web UI shows no recommendation.",
-    ),
+    // There it is set once newer releases were asked for, which needs the internet.
+    (CLUSTER, "version_info", "unset", "unset", ""),
     (CLUSTER, "cluster_name", "active", "as configured", "A name to show. No SDK asks."),
     (CLUSTER, "history_shard_count", "as configured", "as configured", ""),
     (CLUSTER, "persistence_store", "as configured", "as configured", ""),
