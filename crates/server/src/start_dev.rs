@@ -1,10 +1,14 @@
 //! `perpetuo server start-dev`: one node, ready at once, data in memory unless a path is
 //! given. Same arguments and defaults as `temporal server start-dev`.
 
+mod namespaces;
+
 use std::path::PathBuf;
 use std::str::FromStr as _;
 
 use anyhow::{Context as _, bail};
+
+use namespaces::SearchAttribute;
 
 use crate::assembly::Data;
 use crate::config::{Config, Profile, Settings, as_toml};
@@ -18,9 +22,14 @@ pub(crate) struct Args {
     /// Address to listen on.
     #[arg(long, default_value = "localhost")]
     ip: String,
-    /// Namespaces to create at the first start; `default` is always there.
+    /// Namespace to create if it is not there; may be repeated. `default` is always there.
     #[arg(long, short = 'n')]
     namespace: Vec<String>,
+    /// Search attribute to register, if it is not there, in `default` and every namespace
+    /// named here; may be repeated. TYPE is Text, Keyword, Int, Double, Bool, Datetime or
+    /// KeywordList. One that is registered with another type is an error.
+    #[arg(long, value_name = "NAME=TYPE")]
+    search_attribute: Vec<SearchAttribute>,
     /// Directory for the data (created when missing). Without it, data is in memory.
     #[arg(long, short = 'f', alias = "data-dir", value_name = "DIR")]
     db_filename: Option<PathBuf>,
@@ -61,9 +70,6 @@ pub(crate) struct Args {
     /// Accepted, does nothing yet: there is no Web UI in this version.
     #[arg(long)]
     ui_disable_news_fetch: bool,
-    /// Accepted, does nothing yet: search attributes are not indexed in this version.
-    #[arg(long, value_name = "NAME=TYPE")]
-    search_attribute: Vec<String>,
     /// Accepted, does nothing yet: KEY=JSON. Unknown keys are reported once, never refused.
     #[arg(long, value_name = "KEY=JSON")]
     dynamic_config_value: Vec<String>,
@@ -116,25 +122,43 @@ impl EngineName {
 
 pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     check(&args)?;
+    let attributes = namespaces::distinct(&args.search_attribute)?;
     let ip = if args.ip == "localhost" { "127.0.0.1" } else { &args.ip };
-    let settings = settings(&args, ip);
+    let names = names(&args);
+    let settings = settings(&args, ip, &names);
     if args.log_config {
         output::line(as_toml(&settings, true).trim_end());
         output::line("");
     }
     let config = Config::of(settings, Profile::Development)?;
     let (data, http) = (config.data.clone(), config.http_address.clone());
+    let retention = config.options.namespace_retention;
     let started = run::start(config).await?;
     started.running.ready().await;
-    banner(&started.grpc_address, http.as_deref(), &data);
+    // Before the first request is answered; after a start without them, they are made up for here.
+    let known = started.running.node().namespaces();
+    if let Err(error) = namespaces::prepare(&known, &names, retention, &attributes).await {
+        started.running.shutdown().await;
+        return Err(error);
+    }
+    banner(&started.grpc_address, http.as_deref(), &data, &namespaces::shown(&known));
     started.serve_until_signal().await
 }
 
+/// Of the namespaces that are to be there, each once.
+fn names(args: &Args) -> Vec<String> {
+    let mut names = vec!["default".to_owned()];
+    for name in &args.namespace {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    names
+}
+
 /// What differs from a node of a cluster, and what the arguments say.
-fn settings(args: &Args, ip: &str) -> Settings {
+fn settings(args: &Args, ip: &str, namespaces: &[String]) -> Settings {
     let mut settings = Settings::default();
-    let mut namespaces = vec!["default"];
-    namespaces.extend(args.namespace.iter().map(String::as_str).filter(|name| *name != "default"));
     for (key, value) in [
         ("node.id", "1"),
         ("cluster.name", "active"),
@@ -159,15 +183,11 @@ fn settings(args: &Args, ip: &str) -> Settings {
 }
 
 fn check(args: &Args) -> anyhow::Result<()> {
-    for (flag, values) in
-        [("--search-attribute", &args.search_attribute), ("--dynamic-config-value", &args.dynamic_config_value)]
-    {
-        for value in values {
-            if !value.contains('=') {
-                bail!("{flag} {value:?}: expected KEY=VALUE");
-            }
-            tracing::warn!(%value, "{flag} is accepted but does nothing in this version");
+    for value in &args.dynamic_config_value {
+        if !value.contains('=') {
+            bail!("--dynamic-config-value {value:?}: expected KEY=VALUE");
         }
+        tracing::warn!(%value, "--dynamic-config-value is accepted but does nothing in this version");
     }
     for pragma in &args.sqlite_pragma {
         tracing::warn!(%pragma, "--sqlite-pragma is ignored: there is no SQLite here");
@@ -182,7 +202,7 @@ fn check(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn banner(address: &str, http: Option<&str>, data: &Data) {
+fn banner(address: &str, http: Option<&str>, data: &Data, namespaces: &str) {
     output::line(&format!("Perpetuo {}", env!("CARGO_PKG_VERSION")));
     output::line("");
     output::line(&format!("Temporal Server:  {address}"));
@@ -197,7 +217,7 @@ fn banner(address: &str, http: Option<&str>, data: &Data) {
             output::line(&format!("Data:             {} ({engine:?}), every acknowledged write synced", path.display()))
         }
     }
-    output::line("Namespace:        default");
+    output::line(&format!("Namespaces:       {namespaces}"));
     output::line("");
     output::line("Next: connect any Temporal SDK to this address (a 20-line worker is in the README), or");
     output::line(&format!(

@@ -3,3 +3,4 @@
 mod configuration;
 mod process;
 mod restart;
+mod start_dev;
