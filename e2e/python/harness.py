@@ -23,6 +23,8 @@ from temporalio.common import RetryPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner, Worker
 
+import laws
+
 # What an activity gets that is not about its options. A node that dies may take with it the answer to a worker's
 # poll; the timeout brings such an attempt back.
 QUICK_RETRY = RetryPolicy(initial_interval=timedelta(milliseconds=50), maximum_interval=timedelta(seconds=1))
@@ -226,6 +228,8 @@ def check_history(history: WorkflowHistory) -> None:
     assert not CLOSING.intersection(names[:-1]), where
     assert all(event.event_time.seconds > 0 for event in history.events), where
     check_references(history, where)
+    law_names = [laws.kind(event) for event in history.events]
+    laws.spans(list(history.events), law_names, lambda index: f"event {index + 1} of {where}")
 
 
 def check_references(history: WorkflowHistory, where: str) -> None:

@@ -41,6 +41,20 @@ STARTS = {
     "ACTIVITY_TASK_CANCEL_REQUESTED": ("ACTIVITY_TASK_SCHEDULED", "scheduled_event_id"),
 }
 
+# What must have happened before, or the state machines of the SDKs on the core refuse the event and the run is lost.
+# `execution::workflow::replay` says the same of more.
+NEEDED = {
+    **{f"WORKFLOW_TASK_{end}": "WORKFLOW_TASK_STARTED" for end in ("COMPLETED", "FAILED")},
+    **{f"ACTIVITY_TASK_{end}": "ACTIVITY_TASK_STARTED" for end in ("COMPLETED", "FAILED")},
+    "ACTIVITY_TASK_CANCELED": "ACTIVITY_TASK_CANCEL_REQUESTED",
+    **{
+        f"CHILD_WORKFLOW_EXECUTION_{end}": "CHILD_WORKFLOW_EXECUTION_STARTED"
+        for end in ("COMPLETED", "FAILED", "CANCELED", "TIMED_OUT", "TERMINATED")
+    },
+}
+# What workers know nothing of says that they may ignore it.
+IGNORED = {"WORKFLOW_EXECUTION_PAUSED", "WORKFLOW_EXECUTION_UNPAUSED"}
+
 
 def kind(event: HistoryEvent) -> str:
     return EventType.Name(event.event_type).removeprefix("EVENT_TYPE_")
@@ -64,7 +78,28 @@ def check(events: list[HistoryEvent], closed: bool = True, name: str = "") -> Co
         assert closings == [], f"{name}: a running workflow has no close event: {kinds}"
     spans(events, kinds, about)
     tasks(events, kinds, about)
+    for index, event in enumerate(events):
+        assert kinds[index] not in IGNORED or event.worker_may_ignore, f"workers do not know it: {about(index)}"
     return Counter(kinds)
+
+
+def prove() -> None:
+    """The laws can be broken: this is what a pause wrote once, and no SDK on the core can read."""
+    begun = [HistoryEvent(event_id=1, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED)]
+    begun[0].workflow_execution_started_event_attributes.SetInParent()
+    begun.append(HistoryEvent(event_id=2, event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED))
+    begun[1].workflow_task_scheduled_event_attributes.SetInParent()
+    failed = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED)
+    failed.workflow_task_failed_event_attributes.scheduled_event_id = 2
+    paused = HistoryEvent(event_id=3, event_type=EventType.EVENT_TYPE_WORKFLOW_EXECUTION_PAUSED)
+    paused.workflow_execution_paused_event_attributes.SetInParent()
+    check(begun, closed=False)
+    for poison in (failed, paused):
+        try:
+            check([*begun, poison], closed=False)
+        except AssertionError:
+            continue
+        raise AssertionError(f"no law forbids {kind(poison)}")
 
 
 def times(events: list[HistoryEvent], kinds: list[str], about) -> None:
@@ -92,6 +127,8 @@ def spans(events: list[HistoryEvent], kinds: list[str], about) -> None:
             continue
         assert 0 < named <= index and kinds[named - 1] == begin, f"no beginning, {field}={named}: {about(index)}"
         assert named not in ended, f"it had ended: {about(index)}"
+        needed = NEEDED.get(kinds[index])
+        assert needed is None or (needed, named) in started, f"not without {needed}: {about(index)}"
         if kinds[index] in ENDS:
             ended.add(named)
         else:

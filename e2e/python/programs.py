@@ -25,7 +25,7 @@ from temporalio.workflow import ActivityCancellationType, ChildWorkflowCancellat
 Step = dict[str, Any]
 
 # What needs more than commands on activities and timers; a server that has less of it can be tested without.
-FEATURES = ("children", "external", "updates", "reset", "reset-with-children")
+FEATURES = ("children", "external", "updates", "reset", "reset-with-children", "pauses")
 
 # How an activity can end.
 ENDS = ("ok", "failed", "START_TO_CLOSE", "SCHEDULE_TO_START", "HEARTBEAT", "SCHEDULE_TO_CLOSE")

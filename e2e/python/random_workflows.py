@@ -21,7 +21,11 @@ from datetime import timedelta
 
 from google.protobuf import text_format
 from temporalio.api.common.v1 import WorkflowExecution
-from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
+from temporalio.api.workflowservice.v1 import (
+    PauseWorkflowExecutionRequest,
+    ResetWorkflowExecutionRequest,
+    UnpauseWorkflowExecutionRequest,
+)
 from temporalio.client import (
     AsyncActivityCancelledError,
     Client,
@@ -43,7 +47,7 @@ import programs
 from servers import DevServer
 
 # What the server can do so far, of `programs.FEATURES`.
-BUILT = ["children", "external", "updates", "reset", "reset-with-children"]
+BUILT = ["children", "external", "updates", "reset", "reset-with-children", "pauses"]
 WORKERS = 3
 RUN_TIMEOUT = timedelta(seconds=90)
 PATIENCE_SECONDS = 120
@@ -56,6 +60,7 @@ SHOWN = [
     "TIMER_FIRED", "TIMER_CANCELED", "MARKER_RECORDED", "WORKFLOW_PROPERTIES_MODIFIED", "WORKFLOW_EXECUTION_SIGNALED",
     "WORKFLOW_EXECUTION_CONTINUED_AS_NEW", "WORKFLOW_EXECUTION_FAILED", "WORKFLOW_EXECUTION_CANCELED",
     "WORKFLOW_EXECUTION_TERMINATED", "WORKFLOW_EXECUTION_TIMED_OUT", "WORKFLOW_EXECUTION_COMPLETED",
+    "WORKFLOW_EXECUTION_PAUSED", "WORKFLOW_EXECUTION_UNPAUSED",
 ]  # fmt: skip
 
 # What the programs do on purpose is not news.
@@ -86,7 +91,7 @@ class Life:
             await self.client.start_workflow("program", peer, id=job["peer"], task_queue=self.queue)
         handle = await self.start(job)
         # The moments are random, not the order: what is sent first arrives first.
-        doings = [self.signals(handle), self.updates(handle), self.queries(handle), self.fate(handle)]
+        doings = [self.signals(handle), self.updates(handle), self.queries(handle), self.fate(handle), self.pauses()]
         await asyncio.gather(*doings)
         await self.finish(handle)
         if self.program["reset"]:
@@ -182,6 +187,29 @@ class Life:
             with contextlib.suppress(RPCError):
                 at, _, _ = await handle.query("progress", rpc_timeout=timedelta(seconds=10))
                 assert 0 <= at <= len(self.program["steps"])
+
+    async def pauses(self) -> None:
+        """The current run stands still for a while, now and then; what it comes to is the same."""
+        if "pauses" not in self.features:
+            return
+        service = self.client.workflow_service
+        whole = {"namespace": self.client.namespace, "workflow_id": self.id}
+        for number in range(self.rng.choice([0, 0, 1, 2, 4])):
+            await self.moment()
+            request = PauseWorkflowExecutionRequest(**whole, request_id=f"{self.id}-{number}", reason="random")
+            if await self.worked(service.pause_workflow_execution(request, retry=True)):
+                await self.moment()
+                await self.worked(service.unpause_workflow_execution(UnpauseWorkflowExecutionRequest(**whole), retry=True))
+
+    async def worked(self, call) -> bool:
+        """Unless the run that it was meant for has ended: there is none, or another one that is not paused."""
+        try:
+            await call
+            return True
+        except RPCError as error:
+            if error.status not in (RPCStatusCode.NOT_FOUND, RPCStatusCode.FAILED_PRECONDITION):
+                raise
+            return False
 
     async def fate(self, handle: WorkflowHandle) -> None:
         await asyncio.sleep(self.rng.random() * 3)
@@ -360,6 +388,7 @@ async def main() -> None:
     parser.add_argument("--features", default=",".join(BUILT), help=f"of {','.join(programs.FEATURES)}")
     parser.add_argument("--rough", action="store_true", help="nodes are being killed: attempts of activities may be lost")
     given = parser.parse_args()
+    laws.prove()
     features = set(filter(None, given.features.split(",")))
     assert features <= set(programs.FEATURES), features
     begun = time.monotonic()

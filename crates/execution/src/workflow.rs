@@ -53,6 +53,8 @@ mod child;
 mod errand_request;
 mod external;
 
+pub mod replay;
+
 pub use apply::apply;
 pub use command::{
     ActivityTarget, AdoptWorkflowTask, ByWorkflow, CancelActivity, ChildClosed, Command, CompleteActivity,

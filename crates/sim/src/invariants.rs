@@ -8,6 +8,7 @@ mod history_gapless;
 mod history_immutable;
 mod never_denied;
 mod parent_close_policy;
+mod replayable;
 mod resets_once;
 mod signals_exactly_once;
 mod started_once;
@@ -65,6 +66,7 @@ const ALL: &[(&str, Check)] = &[
     ("started once", started_once::check),
     ("history gapless", history_gapless::check),
     ("history immutable", history_immutable::check),
+    ("replayable", replayable::check),
     ("never denied", never_denied::check),
     ("signals exactly once", signals_exactly_once::check),
     ("activities exactly once", activities_exactly_once::check),

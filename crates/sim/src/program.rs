@@ -35,7 +35,8 @@ pub(crate) const RESET: &str = "reset";
 pub(crate) const JOINED: &str = "joined";
 
 /// One workflow: `activities` one after the other, each failing `failures` times first,
-/// a timer behind each, and at the end as many signals as `signals`.
+/// a timer behind each, and at the end as many signals as `signals`. Paused for a while, as often
+/// as there are `pauses`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Program {
     pub(crate) workflow_id: String,
@@ -45,6 +46,7 @@ pub(crate) struct Program {
     pub(crate) timer: Duration,
     pub(crate) signals: usize,
     pub(crate) signal_pause: Duration,
+    pub(crate) pauses: Vec<Duration>,
 }
 
 /// Has [`Parent::children`], signals [`TARGET`] and perhaps cancels it.
@@ -134,6 +136,7 @@ fn program(seed: u64, index: usize) -> Program {
         timer: Duration::from_millis(rng.random_range(1..3_000)),
         signals: rng.random_range(1..6),
         signal_pause: Duration::from_millis(rng.random_range(1..3_000)),
+        pauses: (0..rng.random_range(0..3)).map(|_| Duration::from_millis(rng.random_range(1..4_000))).collect(),
     }
 }
 

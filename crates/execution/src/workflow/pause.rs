@@ -5,20 +5,20 @@
 //!    ▲               │
 //!    └───Unpause─────┘   + a workflow task
 //! ```
-//! A workflow task that nobody took fails (WorkflowPauseRequestedBeforeTaskStarted); one that a
-//! worker holds may still end, and so may running activities. Whoever paused twice with the
-//! same request id paused once.
+//! A workflow task that nobody took waits until the run goes on, on the normal queue: it cannot
+//! fail as the incumbent's does, since workers refuse a history where a task fails that never
+//! started. One that a worker holds may still end, and so may running activities. Whoever paused
+//! twice with the same request id paused once.
 
-use temporalio_protos::temporal::api::enums::v1::WorkflowTaskFailedCause;
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes;
 use temporalio_protos::temporal::api::history::v1::{
-    WorkflowExecutionPausedEventAttributes, WorkflowExecutionUnpausedEventAttributes, WorkflowTaskFailedEventAttributes,
+    WorkflowExecutionPausedEventAttributes, WorkflowExecutionUnpausedEventAttributes,
 };
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::draft::draft;
 use super::step::Step;
-use super::workflow_task::{self, SERVER_IDENTITY};
+use super::workflow_task;
 use super::{Note, Reply, State, activity, close, predefined, stored};
 use crate::Rejection;
 
@@ -33,7 +33,6 @@ pub(crate) fn pause(step: &mut Step<'_>, request: wf::PauseWorkflowExecutionRequ
         }
         return Err(Rejection::FailedPrecondition("workflow is already paused.".into()));
     }
-    fail_untaken_task(step);
     let wf::PauseWorkflowExecutionRequest { identity, reason, request_id, .. } = request;
     let pause = stored::Pause {
         time: step.now.as_nanos(),
@@ -45,6 +44,7 @@ pub(crate) fn pause(step: &mut Step<'_>, request: wf::PauseWorkflowExecutionRequ
     let mut event = draft(step.now, Attributes::WorkflowExecutionPausedEventAttributes(attributes));
     event.worker_may_ignore = true;
     step.happened(event);
+    keep_untaken_task(step);
     step.note(Note::PauseSet(Some(Box::new(pause))));
     predefined::pauses_changed(step);
     Ok(Reply::Empty)
@@ -95,15 +95,10 @@ impl State {
     }
 }
 
-fn fail_untaken_task(step: &mut Step<'_>) {
-    let Some(task) = step.state.core.workflow_task.filter(|_| step.state.started.is_none()) else { return };
-    if task.transient {
-        return step.note(Note::TransientTaskFailed { closing: false });
+/// Nobody is going to take the task from the queue of a worker that may be gone by then.
+fn keep_untaken_task(step: &mut Step<'_>) {
+    let task = step.state.core.workflow_task.filter(|_| step.state.started.is_none());
+    if task.is_some_and(|task| step.state.is_sticky() || task.schedule_to_start_deadline != 0) {
+        step.note(Note::StickyCleared);
     }
-    step.event(Attributes::WorkflowTaskFailedEventAttributes(WorkflowTaskFailedEventAttributes {
-        scheduled_event_id: task.scheduled_event_id,
-        cause: WorkflowTaskFailedCause::WorkflowPauseRequestedBeforeTaskStarted.into(),
-        identity: SERVER_IDENTITY.to_owned(),
-        ..WorkflowTaskFailedEventAttributes::default()
-    }));
 }

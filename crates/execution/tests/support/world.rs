@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use base::Timestamp;
 use bytes::Bytes;
-use execution::workflow::{Change, Command, Decision, NewRun, RowKey, State, Task, apply, decide};
+use execution::workflow::{Change, Command, Decision, NewRun, RowKey, State, Task, apply, decide, replay};
 use execution::{Limits, Rejection};
 use prost::Message;
 use temporalio_protos::temporal::api::enums::v1::WorkflowExecutionStatus;
@@ -111,6 +111,7 @@ impl World {
         let ids: Vec<i64> = self.history.iter().map(|event| event.event_id).collect();
         let gapless: Vec<i64> = (1..).take(ids.len()).collect();
         assert_eq!(ids, gapless, "event ids are gapless");
+        assert_eq!(replay::check(&self.history), Ok(()), "workers can go on with the history");
         assert_eq!(self.state.next_event_id(), gapless.len() as i64 + 1);
         let folded = fold(&self.origin, &self.changes, |_| true);
         assert!(folded == self.state, "the state is the fold of its changes: {folded:#?} {:#?}", self.state);

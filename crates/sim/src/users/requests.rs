@@ -1,5 +1,7 @@
 //! One request each, repeated until it is answered, and what the answer promises.
 
+use std::time::Duration;
+
 use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
 use temporalio_protos::temporal::api::enums::v1::{
     UpdateWorkflowExecutionLifecycleStage as Stage, WorkflowIdConflictPolicy, WorkflowIdReusePolicy,
@@ -166,6 +168,44 @@ impl User {
                 self.record.trace(&format!("terminate {workflow_id}: {}", status.message()));
             }
             Err(status) => self.denied(workflow_id, "terminate", &status),
+        }
+    }
+
+    /// Pauses the current run and lets it go on after a while, unless it ends meanwhile.
+    pub(super) async fn pause(&mut self, workflow_id: &str, number: usize, pause: Duration) {
+        let request = wf::PauseWorkflowExecutionRequest {
+            namespace: NAMESPACE.to_owned(),
+            workflow_id: workflow_id.to_owned(),
+            request_id: format!("pause-{workflow_id}-{number}"),
+            identity: IDENTITY.to_owned(),
+            ..Default::default()
+        };
+        let paused: Result<wf::PauseWorkflowExecutionResponse, _> =
+            self.client.insist("PauseWorkflowExecution", request).await;
+        match paused {
+            Ok(_) => {}
+            Err(status) if status.code() == Code::NotFound => {
+                return self.record.trace(&format!("pause {workflow_id}: {}", status.message()));
+            }
+            Err(status) => return self.denied(workflow_id, "pause", &status),
+        }
+        tokio::time::sleep(pause).await;
+        let request = wf::UnpauseWorkflowExecutionRequest {
+            namespace: NAMESPACE.to_owned(),
+            workflow_id: workflow_id.to_owned(),
+            request_id: format!("unpause-{workflow_id}-{number}"),
+            identity: IDENTITY.to_owned(),
+            ..Default::default()
+        };
+        let unpaused: Result<wf::UnpauseWorkflowExecutionResponse, _> =
+            self.client.insist("UnpauseWorkflowExecution", request).await;
+        match unpaused {
+            Ok(_) => {}
+            // An unacknowledged attempt got through, and the run may have gone on to its end.
+            Err(status) if matches!(status.code(), Code::FailedPrecondition | Code::NotFound) => {
+                self.record.trace(&format!("unpause {workflow_id}: {}", status.message()));
+            }
+            Err(status) => self.denied(workflow_id, "unpause", &status),
         }
     }
 

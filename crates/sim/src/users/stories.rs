@@ -20,6 +20,12 @@ impl User {
                 tokio::time::sleep(program.signal_pause).await;
                 self.signal(&program.workflow_id, &format!("signal-{index}")).await;
             }
+        } else {
+            // At once, when no worker may have had its turn, and in the middle.
+            for (number, pause) in program.pauses.iter().enumerate() {
+                self.pause(&program.workflow_id, number, *pause).await;
+                tokio::time::sleep(*pause).await;
+            }
         }
         self.follow(&program.workflow_id).await;
     }
