@@ -449,6 +449,7 @@ fn kind_of(errand: Errand) -> i64 {
         Errand::SignalExternal(_) => 5,
         Errand::CancelExternal(_) => 6,
         Errand::Report => 7,
+        Errand::AskChild(_) => 8,
     }
 }
 
@@ -594,7 +595,7 @@ fn step() -> impl Strategy<Value = String> {
         ),
         weighted(3, OPTION_CHANGES),
         weighted(
-            12,
+            14,
             &[
                 "errand next",
                 "errand next",
@@ -603,6 +604,8 @@ fn step() -> impl Strategy<Value = String> {
                 "errand next",
                 "errand next refused",
                 "errand next refused",
+                "errand next refused",
+                "errand next ended=completed",
             ],
         ),
         weighted(2, &["errand start-child 5", "errand signal 6", "errand cancel 5 refused", "errand report"]),

@@ -3,8 +3,8 @@
 use api::Error;
 use api::internal::history_request::Request;
 use api::internal::{
-    CancelByWorkflow, ChildClosed, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow, Source, StartChild,
-    TerminateByWorkflow,
+    AskChild, CancelByWorkflow, ChildClosed, ChildEnd, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow,
+    Source, StartChild, TerminateByWorkflow,
 };
 use base::cell_of;
 use execution::workflow::{ByWorkflow, Errand, ErrandOutcome, ErrandRequest};
@@ -47,6 +47,9 @@ pub(crate) fn wire(namespace_id: &str, request: ErrandRequest, repeated: bool) -
         ErrandRequest::ScheduleFirstTask(execution) => {
             let id = execution.workflow_id.clone();
             (id, Request::ScheduleFirstTask(ScheduleFirstTask { execution: Some(execution) }))
+        }
+        ErrandRequest::AskChild { workflow_id, first_execution_run_id } => {
+            (workflow_id.clone(), Request::AskChild(AskChild { workflow_id, first_execution_run_id }))
         }
         ErrandRequest::Terminate(by) => {
             let (request, source) = split(*by, repeated);
@@ -112,6 +115,17 @@ pub(crate) fn verdict(errand: Errand, result: &Result<HistoryResponse, Error>) -
         (Errand::StartChild(_), Err(Error::NamespaceNotFound { .. })) => {
             ErrandOutcome::ChildRefused(ChildCause::NamespaceNotFound)
         }
+        (Errand::AskChild(_), Ok(response)) => {
+            let Ok(ChildEnd { child, closing_event }) = ChildEnd::decode(response.body.clone()) else {
+                return Verdict::Again;
+            };
+            let ended = child.zip(closing_event);
+            ended.map_or(ErrandOutcome::Done, |(child, closing_event)| ErrandOutcome::ChildEnded {
+                child,
+                closing_event: Box::new(closing_event),
+            })
+        }
+        (Errand::AskChild(_), Err(Error::NotFound(_) | Error::NamespaceNotFound { .. })) => ErrandOutcome::ChildGone,
         (Errand::SignalExternal(_), Err(Error::NotFound(_))) => {
             ErrandOutcome::SignalRefused(SignalCause::ExternalWorkflowExecutionNotFound)
         }

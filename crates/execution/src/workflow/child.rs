@@ -5,6 +5,9 @@
 //!                          │                        └ completed, failed, cancelled, timed out, terminated
 //!                          └──refused──▶ none
 //! ```
+//! After a reset it is the child of the new run, which asks it for its end: while no run of the
+//! parent was open, the child may have ended and told nobody.
+//!
 //! The child is created without a workflow task; the parent asks for the first one once its
 //! own history knows of the child. What has to be sent is in `errand`.
 
@@ -13,12 +16,12 @@ mod start;
 pub(crate) use start::start;
 
 use temporalio_protos::temporal::api::common::v1::{WorkflowExecution, WorkflowType};
-use temporalio_protos::temporal::api::enums::v1::StartChildWorkflowExecutionFailedCause as Cause;
+use temporalio_protos::temporal::api::enums::v1::{RetryState, StartChildWorkflowExecutionFailedCause as Cause};
 use temporalio_protos::temporal::api::history::v1::history_event::Attributes as A;
 use temporalio_protos::temporal::api::history::v1::{
     ChildWorkflowExecutionCanceledEventAttributes, ChildWorkflowExecutionCompletedEventAttributes,
     ChildWorkflowExecutionFailedEventAttributes, ChildWorkflowExecutionStartedEventAttributes,
-    ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes,
+    ChildWorkflowExecutionTerminatedEventAttributes, ChildWorkflowExecutionTimedOutEventAttributes, HistoryEvent,
     StartChildWorkflowExecutionFailedEventAttributes,
 };
 
@@ -28,9 +31,12 @@ use super::outgoing::Child;
 use super::step::Step;
 use super::{Reply, close, workflow_task};
 use crate::Rejection;
+use crate::policy::failure;
 
 /// Why a child is terminated by its parent close policy.
 pub(crate) const PARENT_CLOSED: &str = "by parent close policy";
+/// What a parent is told of a child that was removed before the parent was reset.
+const END_UNKNOWN: &str = "the child workflow has ended, and it was removed before this run could learn how";
 
 /// The child exists.
 pub(crate) fn started(step: &mut Step<'_>, initiated_event_id: i64, run_id: &str) {
@@ -99,6 +105,46 @@ pub(crate) fn closed(step: &mut Step<'_>, command: &ChildClosed) -> Result<Reply
     step.happened(draft(step.now, attributes));
     workflow_task::schedule(step);
     Ok(Reply::Empty)
+}
+
+/// A child that a reset took along has ended: nobody was there to be told.
+pub(crate) fn ended(
+    step: &mut Step<'_>,
+    initiated_event_id: i64,
+    child: WorkflowExecution,
+    closing_event: HistoryEvent,
+) {
+    let pending = pending(step, initiated_event_id);
+    let first_execution_run_id = pending.row.started_run_id.clone();
+    let parent = step.state.execution();
+    let told = ChildClosed { parent, initiated_event_id, child, first_execution_run_id, closing_event };
+    match closing(&told, &pending, pending.row.started_event_id) {
+        Some(attributes) => {
+            step.happened(draft(step.now, attributes));
+            workflow_task::schedule(step);
+        }
+        None => gone(step, initiated_event_id),
+    }
+}
+
+/// Only what has ended is removed; how it ended went with it.
+pub(crate) fn gone(step: &mut Step<'_>, initiated_event_id: i64) {
+    let Child { input, row, .. } = pending(step, initiated_event_id);
+    let attributes = ChildWorkflowExecutionFailedEventAttributes {
+        failure: Some(failure::server(END_UNKNOWN, failure::Retryable::No)),
+        namespace: input.namespace.clone(),
+        namespace_id: input.namespace_id.clone(),
+        workflow_execution: Some(WorkflowExecution {
+            workflow_id: input.workflow_id.clone(),
+            run_id: row.started_run_id.clone(),
+        }),
+        workflow_type: input.workflow_type.clone(),
+        initiated_event_id,
+        started_event_id: row.started_event_id,
+        retry_state: RetryState::NonRetryableFailure.into(),
+    };
+    step.happened(draft(step.now, A::ChildWorkflowExecutionFailedEventAttributes(attributes)));
+    workflow_task::schedule(step);
 }
 
 /// The event that tells of the child's closing event. A started event id of 0 is filled in

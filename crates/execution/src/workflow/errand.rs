@@ -3,6 +3,7 @@
 //! ```text
 //!  child, this run is open:   StartChild ──started──▶ ScheduleChild ──done──▶ none
 //!                                  └──refused──▶ none
+//!         copied by a reset:    ... ScheduleChild ──done──▶ AskChild ──ended, gone, or it will tell──▶ none
 //!  child, this run closed:    not known to exist ─▶ DropChild
 //!                             abandoned ──────────▶ ScheduleChild, unless done
 //!                             else ───────────────▶ CloseChild
@@ -26,6 +27,8 @@ pub enum Errand {
     StartChild(i64),
     /// Ask the child, which exists, for its first workflow task.
     ScheduleChild(i64),
+    /// Ask the child, which an old run started, for its end: it may have told only that one.
+    AskChild(i64),
     /// Terminate or cancel the child, as the parent close policy says.
     CloseChild(i64),
     /// End the child if it exists: this run closed before it could know.
@@ -43,6 +46,7 @@ impl Errand {
         match self {
             Self::StartChild(id)
             | Self::ScheduleChild(id)
+            | Self::AskChild(id)
             | Self::CloseChild(id)
             | Self::DropChild(id)
             | Self::SignalExternal(id)
@@ -63,6 +67,7 @@ pub(crate) fn of_child(state: &State, initiated_event_id: i64) -> Option<Errand>
     let errand = match (state.is_closed(), exists) {
         (false, false) => Errand::StartChild(initiated_event_id),
         (false, true) if !scheduled => Errand::ScheduleChild(initiated_event_id),
+        (false, true) if child.row.copied && !child.row.asked => Errand::AskChild(initiated_event_id),
         (true, false) if !child.row.settled => Errand::DropChild(initiated_event_id),
         (true, true) if abandoned && !scheduled => Errand::ScheduleChild(initiated_event_id),
         (true, true) if !abandoned && !child.row.settled => Errand::CloseChild(initiated_event_id),

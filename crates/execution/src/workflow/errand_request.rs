@@ -5,6 +5,7 @@ use temporalio_protos::temporal::api::enums::v1::{
     CancelExternalWorkflowExecutionFailedCause, ParentClosePolicy, SignalExternalWorkflowExecutionFailedCause,
     StartChildWorkflowExecutionFailedCause,
 };
+use temporalio_protos::temporal::api::history::v1::HistoryEvent;
 use temporalio_protos::temporal::api::workflowservice::v1 as wf;
 
 use super::command::{ByWorkflow, ChildClosed, FinishErrand, Parent};
@@ -25,6 +26,10 @@ const CLOSER_IDENTITY: &str = "temporal-sys-parent-close-policy-workflow";
 pub enum ErrandRequest {
     StartChild(Box<StartChild>),
     ScheduleFirstTask(WorkflowExecution),
+    AskChild {
+        workflow_id: String,
+        first_execution_run_id: String,
+    },
     Terminate(Box<ByWorkflow<wf::TerminateWorkflowExecutionRequest>>),
     RequestCancel(Box<ByWorkflow<wf::RequestCancelWorkflowExecutionRequest>>),
     Signal(Box<ByWorkflow<wf::SignalWorkflowExecutionRequest>>),
@@ -55,6 +60,13 @@ pub enum ErrandOutcome {
         run_id: String,
     },
     ChildRefused(StartChildWorkflowExecutionFailedCause),
+    /// The last run of the child, and the event that closed it.
+    ChildEnded {
+        child: WorkflowExecution,
+        closing_event: Box<HistoryEvent>,
+    },
+    /// The child is not there any more: it has ended, nobody knows how.
+    ChildGone,
     SignalRefused(SignalExternalWorkflowExecutionFailedCause),
     CancelRefused(CancelExternalWorkflowExecutionFailedCause),
 }
@@ -77,6 +89,13 @@ impl State {
                     workflow_id: child.input.workflow_id.clone(),
                     run_id: child.row.started_run_id.clone(),
                 })
+            }
+            Errand::AskChild(id) => {
+                let child = outgoing.children.get(&id)?;
+                ErrandRequest::AskChild {
+                    workflow_id: child.input.workflow_id.clone(),
+                    first_execution_run_id: child.row.started_run_id.clone(),
+                }
             }
             Errand::CloseChild(id) => self.close_child(outgoing.children.get(&id)?),
             Errand::DropChild(id) => ErrandRequest::DropChild {
@@ -238,8 +257,16 @@ pub(crate) fn finish(step: &mut Step<'_>, command: FinishErrand) -> Reply {
         (Errand::SignalExternal(id), ErrandOutcome::SignalRefused(cause)) => external::signal_refused(step, id, cause),
         (Errand::CancelExternal(id), ErrandOutcome::Done) => external::cancel_requested(step, id),
         (Errand::CancelExternal(id), ErrandOutcome::CancelRefused(cause)) => external::cancel_refused(step, id, cause),
+        (Errand::AskChild(id), ErrandOutcome::ChildEnded { child, closing_event }) => {
+            child::ended(step, id, child, *closing_event);
+        }
+        (Errand::AskChild(id), ErrandOutcome::ChildGone) => child::gone(step, id),
         (
-            Errand::ScheduleChild(_) | Errand::CloseChild(_) | Errand::DropChild(_) | Errand::Report,
+            Errand::ScheduleChild(_)
+            | Errand::AskChild(_)
+            | Errand::CloseChild(_)
+            | Errand::DropChild(_)
+            | Errand::Report,
             ErrandOutcome::Done,
         ) => step.note(Note::ErrandDone { errand }),
         (errand, outcome) => panic!("{errand:?} does not end with {outcome:?}"),

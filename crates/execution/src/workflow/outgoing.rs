@@ -120,6 +120,21 @@ pub(crate) fn ended_child(attributes: &Attributes) -> Option<i64> {
     Some(id)
 }
 
+/// The signal or cancel request that was delivered or refused.
+pub(crate) fn answered(attributes: &Attributes) -> Option<Errand> {
+    use Attributes as A;
+    let errand = match attributes {
+        A::ExternalWorkflowExecutionSignaledEventAttributes(a) => Errand::SignalExternal(a.initiated_event_id),
+        A::SignalExternalWorkflowExecutionFailedEventAttributes(a) => Errand::SignalExternal(a.initiated_event_id),
+        A::ExternalWorkflowExecutionCancelRequestedEventAttributes(a) => Errand::CancelExternal(a.initiated_event_id),
+        A::RequestCancelExternalWorkflowExecutionFailedEventAttributes(a) => {
+            Errand::CancelExternal(a.initiated_event_id)
+        }
+        _ => return None,
+    };
+    Some(errand)
+}
+
 /// The run is closed now: its children are left to their policies, and a parent is told when
 /// nothing follows on this run.
 pub(crate) fn apply_close(state: &mut State, event: &HistoryEvent) {
@@ -146,6 +161,7 @@ pub(crate) fn apply_copied(state: &mut State, initiated_event_id: i64) {
 pub(crate) fn apply_done(state: &mut State, errand: Errand) {
     match errand {
         Errand::ScheduleChild(id) => update_child(state, id, |row| row.scheduled = true),
+        Errand::AskChild(id) => update_child(state, id, |row| row.asked = true),
         Errand::CloseChild(id) | Errand::DropChild(id) => update_child(state, id, |row| row.settled = true),
         Errand::Report => {
             state.outgoing.report = None;
@@ -205,9 +221,11 @@ pub(crate) fn rows_of_done(errand: Errand) -> Vec<RowKey> {
     match errand {
         Errand::Report => vec![RowKey::Report],
         Errand::SignalExternal(_) | Errand::CancelExternal(_) => Vec::new(),
-        Errand::StartChild(id) | Errand::ScheduleChild(id) | Errand::CloseChild(id) | Errand::DropChild(id) => {
-            vec![RowKey::Child(id)]
-        }
+        Errand::StartChild(id)
+        | Errand::ScheduleChild(id)
+        | Errand::AskChild(id)
+        | Errand::CloseChild(id)
+        | Errand::DropChild(id) => vec![RowKey::Child(id)],
     }
 }
 
@@ -308,6 +326,13 @@ impl State {
     #[must_use]
     pub fn reset_run_id(&self) -> Option<&str> {
         Some(self.core.reset_run_id.as_str()).filter(|id| !id.is_empty())
+    }
+
+    /// Whether this run waits for the end of the child that began with this run.
+    #[must_use]
+    pub fn awaits_end_of(&self, initiated_event_id: i64, first_execution_run_id: &str) -> bool {
+        let child = self.outgoing.children.get(&initiated_event_id);
+        self.is_running() && child.is_some_and(|child| child.row.started_run_id == first_execution_run_id)
     }
 
     /// A child whose parent did not ask for its first workflow task, and which nothing else woke.

@@ -31,7 +31,7 @@ use temporalio_protos::temporal::api::history::v1::{
 use super::draft::draft;
 use super::step::Step;
 use super::workflow_task::{self, SERVER_IDENTITY};
-use super::{Change, Note, Reply, RowKey, State, activity, apply, buffer, outgoing, predefined, stored};
+use super::{Change, Note, Reply, RowKey, State, activity, apply, buffer, outgoing, predefined, stored, update};
 use crate::{Limits, Rejection};
 
 /// Who terminates the current run.
@@ -175,9 +175,16 @@ impl Excluded {
             Some(A::WorkflowExecutionUpdateAdmittedEventAttributes(_)) => !self.updates,
             // Without its request it follows on an event that has it.
             Some(A::WorkflowExecutionUpdateAcceptedEventAttributes(a)) => !self.updates && a.accepted_request.is_some(),
-            Some(attributes) => about_child(attributes).is_some(),
+            Some(attributes) => is_answer(attributes),
             None => false,
         }
+    }
+
+    /// The same of an event of a run that followed on the base: what it asked of other runs is
+    /// nothing that the new run asked.
+    #[must_use]
+    pub fn keeps_of_later_run(self, event: &HistoryEvent) -> bool {
+        self.keeps(event) && !event.attributes.as_ref().is_some_and(is_answer)
     }
 }
 
@@ -255,6 +262,15 @@ pub(crate) fn reapply(step: &mut Step<'_>, events: Vec<HistoryEvent>) -> Reply {
         {
             continue;
         }
+        if let Some(errand) = outgoing::answered(&attributes)
+            && !step.state.outgoing.errands.contains(&errand)
+        {
+            continue;
+        }
+        if update::id_of(&attributes).is_some_and(|id| step.state.updates.contains_key(id)) {
+            // A run before or after the fork took it, too: it is asked once.
+            continue;
+        }
         if let A::WorkflowExecutionOptionsUpdatedEventAttributes(a) = &attributes
             && !a.attached_completion_callbacks.is_empty()
             && step.state.request_ids.contains_key(a.attached_request_id.as_str())
@@ -267,6 +283,11 @@ pub(crate) fn reapply(step: &mut Step<'_>, events: Vec<HistoryEvent>) -> Reply {
         step.happened(event);
     }
     Reply::Empty
+}
+
+/// Whether the event tells what came of something that the run asked of another one.
+fn is_answer(attributes: &Attributes) -> bool {
+    about_child(attributes).is_some() || outgoing::answered(attributes).is_some()
 }
 
 /// The initiating event of the child that an event is about.

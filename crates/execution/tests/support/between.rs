@@ -101,6 +101,7 @@ fn finish(call: &Call, state: &State) -> FinishErrand {
     let errand = match call.words[0].as_str() {
         "start-child" => Errand::StartChild(id),
         "schedule-child" => Errand::ScheduleChild(id),
+        "ask-child" => Errand::AskChild(id),
         "close-child" => Errand::CloseChild(id),
         "drop-child" => Errand::DropChild(id),
         "signal" => Errand::SignalExternal(id),
@@ -127,6 +128,11 @@ fn finish(call: &Call, state: &State) -> FinishErrand {
             CancelCause::from_str_name(&cause("CANCEL_EXTERNAL_WORKFLOW_EXECUTION"))
                 .unwrap_or(CancelCause::ExternalWorkflowExecutionNotFound),
         ),
+        Errand::AskChild(_) if call.has("gone") || refused => ErrandOutcome::ChildGone,
+        Errand::AskChild(id) if call.get("ended").is_some() => {
+            let told = ended(call, id, &call.text("ended"));
+            ErrandOutcome::ChildEnded { child: told.child, closing_event: Box::new(told.closing_event) }
+        }
         _ => ErrandOutcome::Done,
     };
     FinishErrand { errand, outcome }
@@ -137,8 +143,13 @@ fn finish(call: &Call, state: &State) -> FinishErrand {
 fn child_closed(call: &Call, state: &State) -> ChildClosed {
     let pending = || state.describe(None).pending_children.first().map(|child| child.initiated_id);
     let id: i64 = call.words[0].parse().ok().or_else(pending).unwrap_or(0);
+    ended(call, id, &call.words[1])
+}
+
+/// `completed result=x id=c first=r run=r`
+fn ended(call: &Call, id: i64, kind: &str) -> ChildClosed {
     let first_execution_run_id = call.text_or("first", &format!("child-run-{id}"));
-    let attributes = match call.words[1].as_str() {
+    let attributes = match kind {
         "completed" => A::WorkflowExecutionCompletedEventAttributes(WorkflowExecutionCompletedEventAttributes {
             result: call.get("result").map(payloads),
             ..Default::default()
@@ -265,6 +276,9 @@ fn request_text(request: &ErrandRequest) -> String {
             )
         }
         ErrandRequest::ScheduleFirstTask(child) => format!("{}/{}", child.workflow_id, child.run_id),
+        ErrandRequest::AskChild { workflow_id, first_execution_run_id } => {
+            format!("{workflow_id} first={first_execution_run_id}")
+        }
         ErrandRequest::Terminate(by) => {
             let request = print::message("workflowservice.v1.TerminateWorkflowExecutionRequest", &by.request);
             format!("{request} {}", from(by))

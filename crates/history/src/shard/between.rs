@@ -5,25 +5,30 @@
 
 use api::Error;
 use api::internal::{
-    CancelByWorkflow, ChildClosed, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow, Source, StartChild,
-    TerminateByWorkflow,
+    AskChild, CancelByWorkflow, ChildClosed, ChildEnd, DropChild, HistoryResponse, ScheduleFirstTask, SignalByWorkflow,
+    Source, StartChild, TerminateByWorkflow,
 };
 use execution::policy::start_policy::{CurrentRun, StartDecision, decide_start};
 use execution::workflow::{ByWorkflow, Command, Parent};
 use temporalio_protos::temporal::api::command::v1::{Command as WorkflowCommand, command};
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
-use temporalio_protos::temporal::api::workflowservice::v1::TerminateWorkflowExecutionRequest;
+use temporalio_protos::temporal::api::workflowservice::v1::{
+    StartWorkflowExecutionResponse, TerminateWorkflowExecutionRequest,
+};
 
 use super::input::Answer;
 use super::leader::{Fault, Leader};
 use super::requests::{Caller, named};
 use super::start::Begin;
-use crate::error::rejected;
+use crate::error::{self, rejected};
 use crate::run::{RunKey, WorkflowKey};
 
 /// How many runs of a chain are looked at for a request that may have been carried out: more
 /// cannot have followed each other while it was under way.
 const EARLIER_RUNS_MAX: usize = 16;
+
+/// How many runs of a chain are looked at for its end, if others have the workflow id now.
+const CHAIN_RUNS_MAX: usize = 1000;
 
 /// How many resets in a row the end of a child is passed on over.
 const RESETS_MAX: usize = 100;
@@ -40,7 +45,13 @@ impl Leader {
         if copied && let Some(current) = &current {
             let run = workflow.run(&current.run_id);
             if self.is_child_of_old_run(&run, source.execution.as_ref())? {
-                return self.existing(caller, &workflow, &current.first_execution_run_id, true, None);
+                // The first run of the child may have been removed.
+                return Ok(Answer::message(&StartWorkflowExecutionResponse {
+                    run_id: current.first_execution_run_id.clone(),
+                    first_execution_run_id: current.first_execution_run_id.clone(),
+                    started: true,
+                    ..StartWorkflowExecutionResponse::default()
+                }));
             }
         }
         let replaced = match decide_start(current.as_ref(), &request).map_err(rejected)? {
@@ -145,14 +156,8 @@ impl Leader {
     pub(super) fn child_closed(&mut self, caller: &Caller, request: ChildClosed) -> Result<Answer, Fault> {
         let ChildClosed { parent, initiated_event_id, child, first_execution_run_id, closing_event } = request;
         let parent = named(parent)?;
-        let mut run = self.resolve(&caller.workflow(&parent.workflow_id), &parent.run_id)?;
-        // A reset takes the children along.
-        for _ in 0..RESETS_MAX {
-            let state = self.state(&run);
-            let Some(next) = state.reset_run_id().filter(|_| state.delete_after().is_some()) else { break };
-            let next = next.to_owned();
-            run = self.resolve(&run.workflow, &next)?;
-        }
+        let workflow = caller.workflow(&parent.workflow_id);
+        let run = self.parent_run(&workflow, &parent.run_id, initiated_event_id, &first_execution_run_id)?;
         let closed = execution::workflow::ChildClosed {
             parent,
             initiated_event_id,
@@ -162,6 +167,62 @@ impl Leader {
         };
         self.command(&run, Command::ChildClosed(Box::new(closed)))?;
         Ok(done())
+    }
+
+    /// The run that the end of a child is news to: a reset takes the children along. Old runs may
+    /// have been removed meanwhile; then the current one is it, if it waits for this very child.
+    fn parent_run(
+        &mut self,
+        workflow: &WorkflowKey,
+        run_id: &str,
+        initiated_event_id: i64,
+        first_execution_run_id: &str,
+    ) -> Result<RunKey, Fault> {
+        let mut run = workflow.run(run_id);
+        for _ in 0..RESETS_MAX {
+            if !self.load(&run)? {
+                let current = self.resolve(workflow, "")?;
+                let waits = self.state(&current).awaits_end_of(initiated_event_id, first_execution_run_id);
+                return if waits { Ok(current) } else { Err(error::no_such_run(&run).into()) };
+            }
+            let state = self.state(&run);
+            let Some(next) = state.reset_run_id().filter(|_| state.delete_after().is_some()) else { break };
+            run = workflow.run(next);
+        }
+        Ok(run)
+    }
+
+    /// A run that a reset made asks for the end of a child that an old run started.
+    pub(super) fn ask_child(&mut self, caller: &Caller, request: &AskChild) -> Result<Answer, Fault> {
+        let workflow = caller.workflow(&request.workflow_id);
+        let last = self.last_run_of_chain(&workflow, &request.first_execution_run_id)?;
+        let state = self.state(&last);
+        if state.delete_after().is_none() {
+            return Ok(Answer::message(&ChildEnd::default()));
+        }
+        let end = state.next_event_id();
+        let (events, _) = self.page_back(&last, end, 1)?;
+        let child =
+            WorkflowExecution { workflow_id: request.workflow_id.clone(), run_id: last.run_id.as_str().to_owned() };
+        Ok(Answer::message(&ChildEnd { child: Some(child), closing_event: events.into_iter().next() }))
+    }
+
+    /// The run that ended the chain, or will. It is loaded.
+    fn last_run_of_chain(&mut self, workflow: &WorkflowKey, first: &str) -> Result<RunKey, Fault> {
+        if let Some(current) = self.current_run(workflow)?
+            && current.first_execution_run_id == first
+        {
+            return Ok(workflow.run(&current.run_id));
+        }
+        // Other workflows have taken the id since.
+        let mut run = self.resolve(workflow, first)?;
+        for _ in 0..CHAIN_RUNS_MAX {
+            let state = self.state(&run);
+            let Some(next) = state.reset_run_id().or(state.new_execution_run_id()) else { return Ok(run) };
+            let next = next.to_owned();
+            run = self.resolve(workflow, &next)?;
+        }
+        Err(error::no_such_run(&run).into())
     }
 
     /// A command that names a namespace which does not exist fails the whole request.

@@ -75,6 +75,7 @@ impl Leader {
             Request::TerminateByWorkflow(request) => self.terminate_by_workflow(&caller, request),
             Request::DropChild(request) => self.drop_child(&caller, &request),
             Request::ChildClosed(request) => self.child_closed(&caller, request),
+            Request::AskChild(request) => self.ask_child(&caller, &request),
         }
     }
 }

@@ -174,7 +174,7 @@ impl Leader {
                     Change::Event(event) => Some(event.clone()),
                     _ => None,
                 });
-                return self.reapply(resetting, events.collect());
+                return self.reapply(resetting, &run, events.collect());
             }
             let Some(Attributes::WorkflowExecutionContinuedAsNewEventAttributes(continued)) =
                 last.and_then(|event| event.attributes)
@@ -204,15 +204,15 @@ impl Leader {
                 events.retain(|event| event.event_id >= first);
                 next = batch.next;
                 last = events.last().cloned().or(last);
-                self.reapply(resetting, events)?;
+                self.reapply(resetting, run, events)?;
             }
         }
         Ok(last)
     }
 
-    fn reapply(&mut self, resetting: &mut Resetting, mut events: Vec<HistoryEvent>) -> Result<(), Fault> {
-        let excluded = resetting.excluded;
-        events.retain(|event| excluded.keeps(event));
+    fn reapply(&mut self, resetting: &mut Resetting, run: &RunKey, mut events: Vec<HistoryEvent>) -> Result<(), Fault> {
+        let (excluded, is_base) = (resetting.excluded, *run == resetting.base);
+        events.retain(|event| if is_base { excluded.keeps(event) } else { excluded.keeps_of_later_run(event) });
         if events.is_empty() {
             return Ok(());
         }

@@ -21,7 +21,7 @@ use crate::world::World;
 const PAIRS: usize = 6;
 const LIVES_MAX: usize = 40;
 
-fn start_child(workflow_id: &str, policy: ParentClosePolicy) -> Command {
+pub(crate) fn start_child(workflow_id: &str, policy: ParentClosePolicy) -> Command {
     let attributes = StartChildWorkflowExecutionCommandAttributes {
         workflow_id: workflow_id.into(),
         workflow_type: Some(WorkflowType { name: "child".into() }),
@@ -60,16 +60,16 @@ fn cancel_external(workflow_id: &str) -> Command {
     }
 }
 
-fn count(events: &[HistoryEvent], kind: E) -> usize {
+pub(crate) fn count(events: &[HistoryEvent], kind: E) -> usize {
     events.iter().filter(|event| event.event_type() == kind).count()
 }
 
-fn workflow_id(task: &wf::PollWorkflowTaskQueueResponse) -> &str {
+pub(crate) fn workflow_id(task: &wf::PollWorkflowTaskQueueResponse) -> &str {
     &task.workflow_execution.as_ref().unwrap().workflow_id
 }
 
 /// An id that is not in the shard of `of`: there are two of them.
-fn elsewhere(client: &Client, of: &str) -> String {
+pub(crate) fn elsewhere(client: &Client, of: &str) -> String {
     let half = |id: &str| base::cell_of(&client.namespace_id, id).index() < base::CELLS / 2;
     (0..).map(|number| format!("{of}-child-{number}")).find(|id| half(id) != half(of)).unwrap()
 }

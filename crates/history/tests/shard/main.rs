@@ -15,6 +15,7 @@ mod failover;
 mod histories;
 mod pages;
 mod queries;
+mod reset_children;
 mod resets;
 mod retention;
 mod starts;

@@ -32,7 +32,7 @@ pub(crate) async fn reset(
     Ok(response.run_id)
 }
 
-async fn delete(client: &Client, workflow_id: &str, run_id: &str) -> Result<(), Error> {
+pub(crate) async fn delete(client: &Client, workflow_id: &str, run_id: &str) -> Result<(), Error> {
     let request = wf::DeleteWorkflowExecutionRequest {
         workflow_execution: Some(execution(workflow_id, run_id)),
         ..Default::default()
