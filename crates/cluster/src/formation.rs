@@ -117,12 +117,22 @@ impl Formation {
         }
     }
 
-    /// Ends the wait: the cluster has refused this node. Nothing is at stake unless it is
-    /// an empty one, which could only wait for ever.
+    /// The cluster has refused this node: it must end.
     pub(crate) fn cast_out(&self, reason: String) {
-        if !self.is_open() {
-            self.lock().outcast = Some(reason);
-            self.changed.send_replace(());
+        self.lock().outcast.get_or_insert(reason);
+        self.changed.send_replace(());
+    }
+
+    /// Ready with the reason once the cluster has refused this node.
+    pub(crate) async fn outcast(&self) -> String {
+        let mut changed = self.changed.subscribe();
+        loop {
+            changed.mark_unchanged();
+            if let Some(reason) = self.lock().outcast.clone() {
+                return reason;
+            }
+            // The sender is in `self`.
+            let _ = changed.changed().await;
         }
     }
 

@@ -16,6 +16,7 @@ mod placement;
 mod router;
 mod service;
 mod services;
+mod starts;
 mod task_queue;
 
 pub use namespace::{Namespace, NamespaceChange, Namespaces, SYSTEM_NAMESPACE};

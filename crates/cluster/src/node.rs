@@ -19,6 +19,7 @@ use crate::metadata::proto::{ClusterRecord, DirectoryRecord, NodeRecord, NodeSta
 use crate::metadata::{self, Birth, LoadError, Proposer, Registry};
 use crate::peer::{PROTOCOL_VERSION, Peers};
 use crate::placement::{self, ShardMap};
+use crate::starts::Starts;
 use crate::{Namespaces, Router, Services, elections};
 
 /// What moving leaders away may take at most.
@@ -91,6 +92,7 @@ pub struct Node {
 struct Inner {
     host: Host,
     registry: Arc<Registry>,
+    formation: Arc<Formation>,
     router: Router,
     services: Arc<Services>,
     peers: Option<Arc<Peers>>,
@@ -132,8 +134,8 @@ impl Node {
             config.planted_welcome_wiped,
         )?;
         let peers = Peers::new(
-            hello(&config, &*entropy),
-            Arc::clone(&formation),
+            hello(&config, &*entropy, wal.starts()),
+            (Arc::clone(&formation), Starts::load(Arc::clone(&kv))?),
             &config.members,
             net,
             Arc::clone(&entropy),
@@ -179,7 +181,8 @@ impl Node {
         }
         let router =
             Router::new(config.node, ShardMap::even(config.shards), groups, Arc::clone(&services), peers.clone());
-        let inner = Inner { host, registry, router, services, peers, tracker, stop, _stop_guard: stop_guard };
+        let inner =
+            Inner { host, registry, formation, router, services, peers, tracker, stop, _stop_guard: stop_guard };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -223,6 +226,12 @@ impl Node {
         };
         // An error says that the group is gone, which ends the wait as well.
         let _ = self.metadata_group().role().wait_for(knows_leader).await;
+    }
+
+    /// Ready with the reason when the cluster refuses this node, which must end then: its
+    /// data directory is not the one that it was last seen with.
+    pub async fn refused(&self) -> String {
+        self.inner.formation.outcast().await
     }
 
     /// Tells the peers that this node is about to leave: partitions move to others. It
@@ -354,13 +363,14 @@ async fn form(
 }
 
 /// Without what the formation adds.
-fn hello(config: &Config, entropy: &dyn Entropy) -> Hello {
+fn hello(config: &Config, entropy: &dyn Entropy, start: u64) -> Hello {
     Hello {
         node_id: config.node.0,
         cluster_id: config.cluster_id.clone(),
         protocol_version: PROTOCOL_VERSION,
         incarnation: entropy.next_u64(),
         shards: config.shards,
+        start,
         ..Hello::default()
     }
 }

@@ -40,6 +40,7 @@ pub(crate) use hello::PROTOCOL_VERSION;
 
 use crate::formation::Formation;
 use crate::liveness::{Liveness, SILENT_AFTER};
+use crate::starts::{Start, Starts};
 use crate::{Member, Services};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -55,6 +56,7 @@ pub(crate) struct Peers {
     /// Without what the formation adds.
     hello: Hello,
     formation: Arc<Formation>,
+    starts: Starts,
     /// Where all nodes listen, this one included.
     addresses: BTreeMap<NodeId, String>,
     links: BTreeMap<NodeId, Link>,
@@ -75,7 +77,7 @@ struct Link {
 impl Peers {
     pub(crate) fn new(
         hello: Hello,
-        formation: Arc<Formation>,
+        (formation, starts): (Arc<Formation>, Starts),
         members: &[Member],
         net: Arc<dyn Net>,
         entropy: Arc<dyn Entropy>,
@@ -90,6 +92,7 @@ impl Peers {
         Arc::new(Self {
             hello,
             formation,
+            starts,
             addresses: members.iter().map(|member| (member.id, member.peer_address.clone())).collect(),
             links,
             net,
@@ -187,8 +190,9 @@ impl Peers {
             let peers = Arc::clone(self);
             tracker.spawn(async move {
                 let serve = async {
-                    let mine = peers.formation.introduce(peers.hello.clone());
-                    match hello::accept(io, &mine, |node| peers.expects(node), &peers.formation).await {
+                    let introduce = |node| peers.introduce(node);
+                    let judge = |theirs: &Hello| peers.judge(theirs);
+                    match hello::accept(io, introduce, |node| peers.expects(node), judge).await {
                         Ok(accepted) => {
                             drop(room);
                             peers.run(accepted).await;
@@ -244,8 +248,37 @@ impl Peers {
         let io = timeout(CONNECT_TIMEOUT, self.net.connect(address))
             .await
             .map_err(|_| HelloError::from(io::Error::from(io::ErrorKind::TimedOut)))??;
-        let mine = self.formation.introduce(self.hello.clone());
-        hello::dial(io, &mine, node, &self.formation).await
+        let mine = self.introduce(node);
+        hello::dial(io, &mine, node, |theirs| self.judge(theirs)).await
+    }
+
+    /// What this node says of itself, and knows of `node`.
+    fn introduce(&self, node: NodeId) -> Hello {
+        let mut hello = self.formation.introduce(self.hello.clone());
+        if let Some(Start { number, incarnation }) = self.starts.last(node) {
+            (hello.seen_start, hello.seen_incarnation) = (number, incarnation);
+        }
+        hello
+    }
+
+    /// Whether the node that introduces itself is who it says, and nobody else is.
+    fn judge(&self, theirs: &Hello) -> Result<(), HelloError> {
+        self.formation.judge(theirs)?;
+        let Hello { node_id, start, incarnation, .. } = self.hello;
+        let seen = Start { number: theirs.seen_start, incarnation: theirs.seen_incarnation };
+        Start { number: start, incarnation }.check(NodeId(node_id), seen).map_err(HelloError::Outcast)?;
+        let node = NodeId(theirs.node_id);
+        let is_other = |connection: &Arc<Connection>| {
+            connection.incarnation != theirs.incarnation && connection.heard().elapsed() < SILENT_AFTER
+        };
+        if self.connection(node).is_some_and(|current| is_other(&current)) {
+            return Err(HelloError::Refused(format!(
+                "node {node} is connected already as another process: either that one died just now, or the data \
+                 directory was copied and both run"
+            )));
+        }
+        let start = Start { number: theirs.start, incarnation: theirs.incarnation };
+        self.starts.admit(node, start).map_err(HelloError::TheyAreOutcast)
     }
 
     fn note(&self, error: HelloError) {

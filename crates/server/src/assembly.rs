@@ -257,9 +257,14 @@ impl Running {
         }
     }
 
-    /// Resolves with the reason when the node must not go on (a failed sync).
+    /// Resolves with the reason when the node must not go on (a failed sync, an old copy of
+    /// the data).
     pub async fn failed(&self) -> String {
-        self.wal.stopped().await.to_string()
+        tokio::select! {
+            biased;
+            error = self.wal.stopped() => error.to_string(),
+            reason = self.node.refused() => format!("refused by the cluster: {reason}"),
+        }
     }
 
     /// Ends the services, moves leaders away and leaves everything acknowledged on disk.

@@ -145,6 +145,7 @@ struct Shared {
     disk: Arc<dyn Disk>,
     config: WalConfig,
     store: StoreId,
+    starts: u32,
     /// Everything before is durable.
     position: Mutex<Position>,
     queue: Queue,
@@ -186,6 +187,7 @@ impl Wal {
             disk,
             config,
             store: manifest.store(),
+            starts: log.epoch + 1,
             position: Mutex::default(),
             queue: Queue::default(),
             groups: Mutex::new(std::mem::take(&mut log.groups)),
@@ -203,6 +205,12 @@ impl Wal {
     #[must_use]
     pub fn store_id(&self) -> StoreId {
         self.shared.store
+    }
+
+    /// A number that is higher at each start with this log than at all earlier ones. Durable.
+    #[must_use]
+    pub fn starts(&self) -> u64 {
+        self.shared.starts.into()
     }
 
     /// How far the log is durable.

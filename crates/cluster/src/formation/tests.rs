@@ -107,9 +107,9 @@ async fn data_from_before_there_were_rosters_goes_on_and_agrees_on_one() {
     assert_eq!(meet(&one, &two), (Ok(()), Ok(())));
     run(&two, &kv2).await.unwrap();
     assert_eq!(two.roster(), one.roster());
-    // What another node says does not end one that has data.
     two.cast_out("because".to_owned());
-    assert!(two.is_open());
+    two.cast_out("again".to_owned());
+    assert_eq!(two.outcast().await, "because");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@
 //! f1 00 01                    DirectoryRecord, of this node alone
 //! f1 00 02                    the mark of the log (see the storage crate)
 //! f1 00 03                    Roster (of `internal/v1`), not replicated
+//! f1 00 04 <node id: u64 BE>  that node's last start, as this node saw it: start, incarnation (u64 BE)
 //! ```
 //! Table ids are never reused.
 

@@ -16,7 +16,7 @@ use tokio::time::timeout;
 use super::Established;
 use super::connection::Received;
 use super::wire::{Decoder, Lane, WireError, put_chunk};
-use crate::formation::{Formation, Verdict};
+use crate::formation::Verdict;
 
 /// Bumped when nodes of the new version cannot talk to the old one any more.
 pub(crate) const PROTOCOL_VERSION: u32 = 2;
@@ -68,7 +68,7 @@ pub(crate) async fn dial(
     mut io: Box<dyn Io>,
     mine: &Hello,
     node: NodeId,
-    formation: &Formation,
+    judge: impl Fn(&Hello) -> Result<(), HelloError>,
 ) -> Result<Established, HelloError> {
     let exchange = async {
         send(&mut io, Body::Hello(mine.clone())).await?;
@@ -79,29 +79,28 @@ pub(crate) async fn dial(
         return Err(HelloError::Refused(format!("node {} answers at the address of node {node}", theirs.node_id)));
     }
     check(mine, &theirs)?;
-    formation.judge(&theirs)?;
+    judge(&theirs)?;
     Ok(Established { io, received, node, incarnation: theirs.incarnation })
 }
 
-/// Lets a node in that `expects` says may dial.
+/// Lets a node in that may dial and that passes the judgement.
 pub(crate) async fn accept(
     mut io: Box<dyn Io>,
-    mine: &Hello,
+    introduce: impl Fn(NodeId) -> Hello,
     expects: impl Fn(NodeId) -> bool,
-    formation: &Formation,
+    judge: impl Fn(&Hello) -> Result<(), HelloError>,
 ) -> Result<Established, HelloError> {
     let (theirs, received) = timeout(HELLO_TIMEOUT, receive(&mut io)).await.map_err(|_| HelloError::Timeout)??;
     let node = NodeId(theirs.node_id);
+    let mine = introduce(node);
     let expected = || match expects(node) {
         true => Ok(()),
         false => Err(HelloError::Refused(format!("node {node} is not expected to dial node {}", mine.node_id))),
     };
-    let checked = check(mine, &theirs).and_then(|()| expected()).and_then(|()| Ok(formation.judge(&theirs)?));
+    let checked = check(&mine, &theirs).and_then(|()| expected()).and_then(|()| judge(&theirs));
     match checked {
         Ok(()) => {
-            timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine.clone())))
-                .await
-                .map_err(|_| HelloError::Timeout)??;
+            timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine))).await.map_err(|_| HelloError::Timeout)??;
             Ok(Established { io, received, node, incarnation: theirs.incarnation })
         }
         Err(refused) => {

@@ -126,6 +126,13 @@ impl Default for Storage {
     }
 }
 
+impl Storage {
+    /// A backup.
+    pub(crate) fn copy(&self) -> Self {
+        Self { disk: Arc::new(self.disk.copy()), kv: Arc::new(self.kv.copy()) }
+    }
+}
+
 pub(crate) struct TestNode {
     pub(crate) node: Node,
     pub(crate) history: Arc<FakeHistory>,

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "test code")]
 
 mod alone;
+mod disks;
 mod failures;
 mod harness;
 mod metadata;

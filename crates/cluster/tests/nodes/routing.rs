@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use api::Error;
 use base::{NodeId, ShardId};
-use cluster::{NodeError, PartitionOwner};
+use cluster::PartitionOwner;
 use tokio::time::{Instant, timeout};
 
 use crate::harness::{Cluster, deadline, describe, node_of, number, partition, poll, start, until};
@@ -89,26 +89,4 @@ async fn a_strangers_peer_is_refused() {
     cluster.storage.insert(2, mine);
     cluster.start_node(2).await.unwrap();
     cluster.everyone_sees(&[1, 2]).await;
-}
-
-#[tokio::test]
-async fn a_node_with_an_empty_disk_is_not_taken_for_the_old_one() {
-    let mut cluster = Cluster::start(3).await;
-    cluster.everyone_sees(&[1, 2, 3]).await;
-    // Of the lower and of the higher id alike: the one dials, the other is dialled.
-    for wiped in [3, 1] {
-        let others: Vec<u64> = (1..=3).filter(|&id| id != wiped).collect();
-        cluster.kill(wiped);
-        let mine = cluster.storage.insert(wiped, Default::default()).unwrap();
-        let refused = cluster.start_node(wiped).await;
-        assert!(
-            matches!(&refused, Err(NodeError::Refused(why)) if why.contains(&format!("node {wiped} is known with"))),
-            "{:?}",
-            refused.err()
-        );
-        cluster.everyone_sees(&others).await;
-        cluster.storage.insert(wiped, mine);
-        cluster.start_node(wiped).await.unwrap();
-        cluster.everyone_sees(&[1, 2, 3]).await;
-    }
 }

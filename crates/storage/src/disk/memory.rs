@@ -27,7 +27,7 @@ pub struct MemoryDisk {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inner {
     files: BTreeMap<u64, FileState>,
     file_ids: u64,
@@ -42,7 +42,7 @@ struct Inner {
     sync_latency: Duration,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Faults {
     /// Counts down with each sync; the one that finds 1 fails.
     sync_fails_in: u64,
@@ -59,7 +59,7 @@ struct Content {
     len: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct FileState {
     current: Content,
     synced: Content,
@@ -113,6 +113,12 @@ impl MemoryDisk {
             file.current = file.synced.clone();
         }
         inner.forget_unused();
+    }
+
+    /// Another disk with the same content, synced or not.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { inner: Arc::new(Mutex::new(self.lock().clone())) }
     }
 
     /// A new, empty disk in the place of this one. Files opened before are dead afterwards.

@@ -23,7 +23,7 @@ pub struct MemoryKv {
     inner: Arc<Mutex<Inner>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Inner {
     current: Map,
     synced: Map,
@@ -47,6 +47,12 @@ impl MemoryKv {
         }
         inner.current = inner.synced.clone();
         inner.since.clear();
+    }
+
+    /// Another store with the same content.
+    #[must_use]
+    pub fn copy(&self) -> Self {
+        Self { inner: Arc::new(Mutex::new(self.lock().clone())) }
     }
 
     /// Empty as on the first day.
