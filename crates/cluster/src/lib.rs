@@ -5,6 +5,7 @@
 //! **Invariant:** liveness and leader hints are only hints; safety comes from Raft. Knows
 //! nothing of workflow rules.
 
+mod balance;
 mod elections;
 mod formation;
 mod liveness;

@@ -20,7 +20,7 @@ use crate::metadata::{self, Birth, LoadError, Proposer, Registry};
 use crate::peer::{PROTOCOL_VERSION, Peers};
 use crate::placement::{self, ShardMap};
 use crate::starts::Starts;
-use crate::{Namespaces, Router, Services, elections};
+use crate::{Namespaces, Router, Services, balance, elections};
 
 /// What moving leaders away may take at most.
 const TRANSFER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -56,6 +56,9 @@ pub struct Config {
     pub namespace_retention: std::time::Duration,
     /// Only for the simulator's tests of itself: a node whose disk was emptied votes on.
     pub planted_welcome_wiped: bool,
+    /// How often this node looks whether it leads more than its share; `None`: never, leaders stay where
+    /// they were elected.
+    pub balance_interval: Option<Duration>,
 }
 
 #[derive(Clone, Debug, thiserror::Error)]
@@ -178,6 +181,10 @@ impl Node {
                 stop.clone(),
             );
             tracker.spawn(stop.clone().run_until_cancelled_owned(beats));
+            if let Some(interval) = config.balance_interval {
+                let balance = balance::run(config.node, Arc::clone(&services), groups.clone(), interval);
+                tracker.spawn(stop.clone().run_until_cancelled_owned(balance));
+            }
         }
         let router =
             Router::new(config.node, ShardMap::even(config.shards), groups, Arc::clone(&services), peers.clone());

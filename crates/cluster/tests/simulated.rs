@@ -100,6 +100,7 @@ async fn node(seed: u64, id: u64, disk: MemoryDisk, kv: MemoryKv, trace: Trace) 
         namespaces: vec!["default".to_owned()],
         namespace_retention: Duration::from_secs(3600),
         planted_welcome_wiped: false,
+        balance_interval: Some(Duration::from_millis(500)),
     };
     let mut tasks = tokio::task::JoinSet::new();
     let writer = wal.clone();

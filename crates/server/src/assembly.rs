@@ -15,6 +15,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+/// How often a node looks whether it leads more than its share.
+pub(crate) const BALANCE_INTERVAL: Duration = Duration::from_millis(500);
+
 /// What a node is told about itself and its cluster.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -27,6 +30,8 @@ pub struct Options {
     pub shards: u32,
     pub namespaces: Vec<String>,
     pub namespace_retention: Duration,
+    /// How often a node looks whether it leads more than its share; `None`: leaders stay.
+    pub balance_interval: Option<Duration>,
     pub consensus: consensus::Config,
     pub history: history::Config,
     pub matching: matching::Config,
@@ -47,6 +52,7 @@ impl Options {
             shards: 4,
             namespaces: vec!["default".to_owned()],
             namespace_retention: Duration::from_secs(24 * 3600),
+            balance_interval: Some(BALANCE_INTERVAL),
             consensus: consensus::Config::default(),
             history: history::Config::default(),
             matching: matching::Config::default(),
@@ -177,6 +183,7 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         namespaces: options.namespaces,
         namespace_retention: options.namespace_retention,
         planted_welcome_wiped: options.planted_welcome_wiped,
+        balance_interval: options.balance_interval,
     };
     let (clock, entropy) = (seams.clock, seams.entropy);
     let node =

@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use base::NodeId;
 use cluster::Member;
 
-use crate::assembly::{Data, Options};
+use crate::assembly::{BALANCE_INTERVAL, Data, Options};
 use crate::telemetry;
 
 pub(crate) use command::{CheckArgs, ShowArgs, as_toml, check, show};
@@ -107,6 +107,7 @@ impl Config {
             matching: matching::Config::default(),
             frontend: frontend(&settings),
             planted_welcome_wiped: false,
+            balance_interval: Some(BALANCE_INTERVAL),
         };
         let address = |key| Some(settings.string(key)).filter(|address| !address.is_empty());
         let (http_address, admin_address) = (address("listen.http"), address("listen.admin"));

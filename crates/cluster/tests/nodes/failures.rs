@@ -141,3 +141,15 @@ async fn poll_once<F: Future>(call: F) -> std::pin::Pin<Box<F>> {
     assert!(pending);
     call
 }
+
+#[tokio::test]
+async fn leaders_spread_after_a_start_a_failure_and_a_return() {
+    let mut cluster = Cluster::new(3);
+    cluster.balance_interval = Some(Duration::from_millis(50));
+    let mut cluster = cluster.started().await;
+    cluster.leaders_are_even(&[1, 2, 3]).await;
+    cluster.kill(1);
+    cluster.leaders_are_even(&[2, 3]).await;
+    cluster.start_node(1).await.unwrap();
+    cluster.leaders_are_even(&[1, 2, 3]).await;
+}

@@ -181,12 +181,19 @@ pub(crate) struct Cluster {
     pub(crate) members: Vec<Member>,
     pub(crate) storage: BTreeMap<u64, Storage>,
     pub(crate) nodes: BTreeMap<u64, TestNode>,
+    /// Without one, leaders stay where they are, which most tests count on.
+    pub(crate) balance_interval: Option<Duration>,
     starts: AtomicU64,
 }
 
 impl Cluster {
     pub(crate) async fn start(count: u64) -> Self {
-        let mut cluster = Self::new(count);
+        Self::new(count).started().await
+    }
+
+    /// With all its nodes.
+    pub(crate) async fn started(mut self) -> Self {
+        let (count, cluster) = (self.members.len() as u64, &mut self);
         // Together: a new cluster begins when all have met.
         let starts = (1..=count).map(|id| cluster.launch(cluster.config(id)));
         let starts: Vec<_> = starts.collect();
@@ -196,13 +203,14 @@ impl Cluster {
         for node in cluster.nodes.values() {
             node.node.ready().await;
         }
-        cluster
+        self
     }
 
     pub(crate) fn new(count: u64) -> Self {
         let members = (1..=count).map(|id| Member { id: NodeId(id), peer_address: format!("node-{id}") }).collect();
         let storage = (1..=count).map(|id| (id, Storage::default())).collect();
-        Self { net: NamedNet::default(), members, storage, nodes: BTreeMap::new(), starts: AtomicU64::new(0) }
+        let starts = AtomicU64::new(0);
+        Self { net: NamedNet::default(), members, storage, nodes: BTreeMap::new(), balance_interval: None, starts }
     }
 
     pub(crate) fn config(&self, id: u64) -> Config {
@@ -216,6 +224,7 @@ impl Cluster {
             namespaces: vec!["default".to_owned()],
             namespace_retention: Duration::from_secs(3600),
             planted_welcome_wiped: false,
+            balance_interval: self.balance_interval,
         }
     }
 
@@ -293,6 +302,17 @@ impl Cluster {
     pub(crate) async fn everyone_sees(&self, nodes: &[u64]) {
         let expected: Vec<NodeId> = nodes.iter().copied().map(NodeId).collect();
         until("the live nodes", || self.nodes.values().all(|node| node.node.router().live_nodes() == expected)).await;
+    }
+
+    /// Waits until everything is led, and no node leads two groups more than another one.
+    pub(crate) async fn leaders_are_even(&self, nodes: &[u64]) {
+        until("leaders to spread", || {
+            let led = |node: &TestNode| (0..=SHARDS).filter(|&shard| node.leads(ShardId(shard))).count();
+            let counts: Vec<usize> = nodes.iter().map(|&id| led(self.at(id))).collect();
+            let (most, least) = (counts.iter().max().unwrap(), counts.iter().min().unwrap());
+            counts.iter().sum::<usize>() == SHARDS as usize + 1 && most - least < 2
+        })
+        .await;
     }
 }
 

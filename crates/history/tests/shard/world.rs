@@ -104,6 +104,7 @@ impl World {
             namespaces: vec!["default".into()],
             namespace_retention: self.retention,
             planted_welcome_wiped: false,
+            balance_interval: None,
         };
         let entropy: Arc<dyn Entropy> = self.entropy.clone();
         let node = Node::start(config, Arc::new(TcpNet), clock.clone(), entropy.clone(), wal, Arc::clone(&kv)).await;
