@@ -14,6 +14,7 @@ mod namespace;
 mod node;
 mod peer;
 mod placement;
+mod room;
 mod router;
 mod service;
 mod services;
@@ -22,8 +23,10 @@ mod task_queue;
 
 pub use namespace::{Namespace, NamespaceChange, Namespaces, SYSTEM_NAMESPACE};
 pub use node::{Config, Member, Node, NodeError};
+pub use room::DiskShortage;
 pub use router::{PartitionOwner, Router, bind};
 pub use service::{ActivityReservation, HistoryService, MatchingService, VisibilityService};
+pub use storage::SpaceLevel;
 pub use task_queue::TaskQueueSettings;
 
 use services::Services;

@@ -14,8 +14,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::NodeId;
+use storage::SpaceLevel;
 use tokio::sync::watch;
 use tokio::time::Instant;
+
+use crate::room::{self, Said};
 
 /// How often nodes tell each other that they live.
 pub(crate) const BEAT_INTERVAL: Duration = Duration::from_millis(100);
@@ -38,6 +41,7 @@ pub(crate) struct View {
 struct Members {
     this: NodeId,
     is_draining: bool,
+    shortage: Said,
     peers: BTreeMap<NodeId, Peer>,
     version: u64,
 }
@@ -48,18 +52,19 @@ struct Peer {
     is_live: bool,
     is_connected: bool,
     is_draining: bool,
+    shortage: Said,
     heard: Option<Instant>,
 }
 
 impl Members {
-    fn beat(&mut self, node: NodeId, incarnation: u64, is_draining: bool, now: Instant) {
+    fn beat(&mut self, node: NodeId, incarnation: u64, is_draining: bool, shortage: Said, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         // A process that was restarted has forgotten its pollers, even if it was back
         // before anybody missed it.
         if !peer.is_live || peer.incarnation != incarnation || peer.is_draining != is_draining {
             self.version += 1;
         }
-        *peer = Peer { incarnation, is_live: true, is_connected: true, is_draining, heard: Some(now) };
+        *peer = Peer { incarnation, is_live: true, is_connected: true, is_draining, shortage, heard: Some(now) };
     }
 
     fn drain(&mut self) {
@@ -84,6 +89,12 @@ impl Members {
         died
     }
 
+    /// The shortage of all nodes together.
+    fn cluster_shortage(&self) -> Said {
+        let live = self.peers.values().filter(|peer| peer.is_live).map(|peer| peer.shortage.clone());
+        room::of_cluster(live.chain([self.shortage.clone()]).collect(), self.peers.len() + 1)
+    }
+
     fn view(&self) -> View {
         let mut nodes: Vec<(NodeId, bool)> =
             self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(&node, peer)| (node, peer.is_draining)).collect();
@@ -102,18 +113,21 @@ pub(crate) struct Liveness {
     members: Mutex<Members>,
     view: watch::Sender<Arc<View>>,
     version: watch::Sender<u64>,
+    /// Changes with each beat of a node that is short of room, and no partition moves for it.
+    shortage: watch::Sender<Said>,
 }
 
 impl Liveness {
     pub(crate) fn new(this: NodeId, peers: impl Iterator<Item = NodeId>) -> Arc<Self> {
         let peers = peers.map(|node| (node, Peer::default())).collect();
-        let members = Members { this, is_draining: false, peers, version: 0 };
+        let members = Members { this, is_draining: false, shortage: None, peers, version: 0 };
         let view = watch::Sender::new(Arc::new(members.view()));
-        Arc::new(Self { members: Mutex::new(members), view, version: watch::Sender::new(0) })
+        let (version, shortage) = (watch::Sender::new(0), watch::Sender::new(None));
+        Arc::new(Self { members: Mutex::new(members), view, version, shortage })
     }
 
-    pub(crate) fn beat(&self, node: NodeId, incarnation: u64, is_draining: bool) {
-        self.change(|members| members.beat(node, incarnation, is_draining, Instant::now()));
+    pub(crate) fn beat(&self, node: NodeId, incarnation: u64, is_draining: bool, shortage: Said) {
+        self.change(|members| members.beat(node, incarnation, is_draining, shortage, Instant::now()));
     }
 
     pub(crate) fn disconnected(&self, node: NodeId) {
@@ -129,6 +143,28 @@ impl Liveness {
         if let Some(peer) = self.members.lock().expect("no panic while held").peers.get_mut(&node) {
             peer.heard = Some(at);
         }
+    }
+
+    /// What this node has to say of its disk.
+    pub(crate) fn report_disk(&self, shortage: Said) {
+        self.change(|members| members.shortage = shortage);
+    }
+
+    /// What this node said last.
+    pub(crate) fn own_shortage(&self) -> Said {
+        self.members.lock().expect("no panic while held").shortage.clone()
+    }
+
+    /// What keeps a majority from taking new work.
+    pub(crate) fn cluster_shortage(&self) -> Said {
+        self.shortage.borrow().clone()
+    }
+
+    /// Live nodes that have more room than the critical rest, ordered by id.
+    pub(crate) fn with_room(&self) -> Vec<NodeId> {
+        let members = self.members.lock().expect("no panic while held");
+        let live = members.peers.iter().filter(|(_, peer)| peer.is_live && !peer.is_draining);
+        live.filter(|(_, peer)| room::level(&peer.shortage) < SpaceLevel::Critical).map(|(&node, _)| node).collect()
     }
 
     /// This node is about to leave.
@@ -156,6 +192,12 @@ impl Liveness {
         let mut members = self.members.lock().expect("no panic while held");
         let before = members.version;
         let result = change(&mut members);
+        self.shortage.send_if_modified(|shortage| {
+            let now = members.cluster_shortage();
+            let is_new = *shortage != now;
+            *shortage = now;
+            is_new
+        });
         if members.version != before {
             // Published under the lock, or an older view could overwrite a newer one.
             self.view.send_replace(Arc::new(members.view()));
@@ -174,7 +216,8 @@ mod tests {
     const C: NodeId = NodeId(3);
 
     fn members() -> Members {
-        Members { this: B, is_draining: false, peers: [(A, Peer::default()), (C, Peer::default())].into(), version: 0 }
+        let peers = [(A, Peer::default()), (C, Peer::default())].into();
+        Members { this: B, is_draining: false, shortage: None, peers, version: 0 }
     }
 
     #[tokio::test(start_paused = true)]
@@ -183,8 +226,8 @@ mod tests {
         let at = |millis| start + Duration::from_millis(millis);
         assert_eq!(members.view().live, [B]);
         assert_eq!(members.tick(at(0)), []);
-        members.beat(A, 7, false, at(0));
-        members.beat(C, 8, false, at(0));
+        members.beat(A, 7, false, None, at(0));
+        members.beat(C, 8, false, None, at(0));
         assert_eq!(members.view().live, [A, B, C]);
         assert_eq!(members.tick(at(999)), []);
         members.peers.get_mut(&C).unwrap().heard = Some(at(900));
@@ -196,20 +239,20 @@ mod tests {
         assert_eq!(members.tick(at(1699)), []);
         assert_eq!(members.tick(at(1700)), [C]);
         let version = members.version;
-        members.beat(A, 7, false, at(2000));
+        members.beat(A, 7, false, None, at(2000));
         assert_eq!((members.view().live, members.version), (vec![A, B], version + 1));
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_quick_restart_and_draining_move_partitions() {
         let (mut members, now) = (members(), Instant::now());
-        members.beat(A, 7, true, now);
+        members.beat(A, 7, true, None, now);
         assert_eq!(members.view(), View { live: vec![A, B], eligible: vec![B] });
         // The same process again: nothing moved.
         let version = members.version;
-        members.beat(A, 7, true, now);
+        members.beat(A, 7, true, None, now);
         assert_eq!(members.version, version);
-        members.beat(A, 9, false, now);
+        members.beat(A, 9, false, None, now);
         assert_eq!((members.version, members.view().eligible), (version + 1, vec![A, B]));
         members.drain();
         members.drain();

@@ -8,7 +8,7 @@ use api::internal::Hello;
 use base::{Clock, Entropy, Listener, Net, NodeId, ShardId};
 use consensus::{ApplyObserver, Group, Host, Role};
 use futures_util::{StreamExt, stream};
-use storage::{Kv, Wal};
+use storage::{Kv, SpaceLevel, Wal};
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use crate::metadata::{self, Birth, LoadError, Proposer, Registry};
 use crate::peer::{PROTOCOL_VERSION, Peers};
 use crate::placement::{self, ShardMap};
 use crate::starts::Starts;
-use crate::{Namespaces, Router, Services, balance, elections};
+use crate::{DiskShortage, Namespaces, Router, Services, balance, elections, room};
 
 /// What moving leaders away may take at most.
 const TRANSFER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -250,12 +250,45 @@ impl Node {
         }
     }
 
+    /// What is known of the room on this node's disk, to be told again every second while it
+    /// is short. A node that has next to none, in a cluster that can do without it, lets
+    /// others lead and takes no more entries until there is room again.
+    pub fn report_disk(&self, shortage: Option<DiskShortage>) {
+        let Inner { host, services, tracker, stop, .. } = &*self.inner;
+        let is_critical = |level| level == SpaceLevel::Critical;
+        let said = shortage.map(Arc::new);
+        services.liveness.report_disk(said.clone());
+        let dispensable =
+            is_critical(room::level(&said)) && !is_critical(room::level(&services.liveness.cluster_shortage()));
+        host.decline_appends(dispensable);
+        let targets = services.liveness.with_room();
+        if dispensable && !targets.is_empty() {
+            let node = self.clone();
+            let moves = async move {
+                // A move that takes longer is tried again with the next report.
+                let _ = timeout(TRANSFER_TIMEOUT, node.move_leaders(targets)).await;
+            };
+            tracker.spawn(stop.clone().run_until_cancelled_owned(moves));
+        }
+    }
+
+    /// What was reported of this node's disk last; nothing while there is room.
+    #[must_use]
+    pub fn disk_shortage(&self) -> Option<Arc<DiskShortage>> {
+        self.inner.services.liveness.own_shortage()
+    }
+
+    /// Ready, with the reason, once the node cannot go on: one of its groups has stopped.
+    pub fn failed(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
+        self.inner.host.failed()
+    }
+
     /// Moves leaders away, closes streams and stops the groups.
     pub async fn shutdown(&self) {
         self.drain();
         let Inner { host, services, peers, tracker, stop, .. } = &*self.inner;
         if let Some(peers) = peers {
-            if timeout(TRANSFER_TIMEOUT, self.move_leaders()).await.is_err() {
+            if timeout(TRANSFER_TIMEOUT, self.move_leaders(self.eligible())).await.is_err() {
                 tracing::warn!("not all leaders could be moved away in time");
             }
             let served = async {
@@ -279,12 +312,17 @@ impl Node {
         services.clear();
     }
 
-    async fn move_leaders(&self) {
+    fn eligible(&self) -> Vec<NodeId> {
+        self.inner.services.liveness.view().eligible.clone()
+    }
+
+    async fn move_leaders(&self, targets: Vec<NodeId>) {
         let router = &self.inner.router;
         let mut groups = self.groups();
         groups.insert(0, (metadata::GROUP, self.metadata_group()));
+        let targets = &targets;
         let moves = stream::iter(groups).map(|(shard, group)| async move {
-            let mut targets = self.inner.services.liveness.view().eligible.clone();
+            let mut targets = targets.clone();
             targets.retain(|&node| node != router.this_node());
             targets.sort_by_key(|&node| placement::rank(shard.0.into(), node, &router.live_nodes()));
             for target in targets {

@@ -160,7 +160,9 @@ impl Peers {
     fn beat_once(&self, connection: &Connection) {
         let Hello { node_id, incarnation, .. } = self.hello;
         let seq = self.beats.fetch_add(1, Ordering::Relaxed) + 1;
-        connection.tell(Body::Beat(NodeBeat { node_id, incarnation, seq, draining: self.liveness.is_draining() }));
+        let shortage = self.liveness.own_shortage().map(|shortage| shortage.encode());
+        let draining = self.liveness.is_draining();
+        connection.tell(Body::Beat(NodeBeat { node_id, incarnation, seq, draining, shortage }));
     }
 
     pub(crate) fn close_all(&self) {

@@ -33,7 +33,7 @@ use tokio::time::{Instant, sleep_until};
 pub(crate) use self::repeat::Repeat;
 use crate::peer::{CallFailure, Peers};
 use crate::placement::{self, ShardMap};
-use crate::{HistoryService, MatchingService, Services, VisibilityService};
+use crate::{DiskShortage, HistoryService, MatchingService, Services, VisibilityService};
 
 /// Between two attempts; grows from the first to the second.
 const WAIT_MIN: Duration = Duration::from_millis(5);
@@ -236,6 +236,12 @@ impl Router {
     #[must_use]
     pub fn live_nodes(&self) -> Vec<NodeId> {
         self.inner.services.liveness.view().live.clone()
+    }
+
+    /// Why the cluster takes no new work for want of room, if it does not.
+    #[must_use]
+    pub fn disk_shortage(&self) -> Option<Arc<DiskShortage>> {
+        self.inner.services.liveness.cluster_shortage()
     }
 
     #[must_use]

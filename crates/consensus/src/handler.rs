@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
@@ -38,6 +39,8 @@ pub(crate) struct Receiver {
     pub(crate) incoming: Arc<Mutex<Incoming>>,
     /// Until then no vote is given, see [`crate::group::Shared::hold_until`].
     pub(crate) hold_until: Option<Instant>,
+    /// See [`crate::Host::decline_appends`].
+    pub(crate) declining: Arc<AtomicBool>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +49,8 @@ pub(crate) enum ReceiveError {
     Decode(#[from] DecodeError),
     #[error("no votes so soon after the start")]
     HoldDown,
+    #[error("no room on the disk of this node")]
+    NoRoom,
     #[error("unknown or broken snapshot transfer")]
     Transfer,
     #[error("storing a chunk: {0}")]
@@ -67,6 +72,9 @@ impl Receiver {
         let request = proto::Request::decode(request)?.kind.ok_or(DecodeError::Missing("kind"))?;
         let response = match request {
             Request::Append(append) => {
+                if !append.entries.is_empty() {
+                    self.may_store()?;
+                }
                 let response = self.raft.append_entries(codec::decode_append(append)?).await;
                 Response::Append(codec::encode_append_response(api(response)?))
             }
@@ -81,9 +89,16 @@ impl Receiver {
                 Response::Vote(codec::encode_vote_response(api(response)?))
             }
             Request::Transfer(transfer) => Response::Transfer(self.transfer(transfer).await?),
-            Request::Snapshot(chunk) => Response::Snapshot(self.chunk(chunk).await?),
+            Request::Snapshot(chunk) => {
+                self.may_store()?;
+                Response::Snapshot(self.chunk(chunk).await?)
+            }
         };
         Ok(codec::encode(&proto::Response { kind: Some(response) }))
+    }
+
+    fn may_store(&self) -> Result<(), ReceiveError> {
+        if self.declining.load(Ordering::Relaxed) { Err(ReceiveError::NoRoom) } else { Ok(()) }
     }
 
     fn may_vote(&self) -> Result<(), ReceiveError> {

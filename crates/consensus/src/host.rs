@@ -1,12 +1,16 @@
 //! All groups of one node.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::future::pending;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use base::{Entropy, NodeId, Term};
 use openraft::SnapshotPolicy;
+use openraft::metrics::RaftMetrics;
+use openraft::rt::WatchReceiver;
+use openraft::type_config::alias::WatchReceiverOf;
 use storage::{Batch, GroupId, Kv, Wal, checkpoint_pair};
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -21,7 +25,7 @@ use crate::network::Network;
 use crate::pipeline::Pipeline;
 use crate::role::watch_role;
 use crate::runtime::with_seed;
-use crate::types::{Raft, SnapshotMeta};
+use crate::types::{Raft, SnapshotMeta, TypeConfig};
 use crate::{Group, RaftHandler, Role, Transport};
 
 /// Timing and sizes of Raft. Defaults are those of `raft.md` section 2.
@@ -102,6 +106,11 @@ struct Inner {
     /// Held while a group starts, so that none starts twice.
     starting: tokio::sync::Mutex<()>,
     checkpointing: AtomicBool,
+    /// See [`Host::decline_appends`].
+    declining: Arc<AtomicBool>,
+    /// Groups are being stopped on purpose.
+    stopping: AtomicBool,
+    failure: watch::Sender<Option<Arc<str>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -142,6 +151,9 @@ impl Host {
                 replicas: Mutex::default(),
                 starting: tokio::sync::Mutex::default(),
                 checkpointing: AtomicBool::new(false),
+                declining: Arc::default(),
+                stopping: AtomicBool::new(false),
+                failure: watch::Sender::new(None),
                 tasks: TaskTracker::new(),
                 stop: CancellationToken::new(),
             }),
@@ -192,8 +204,29 @@ impl Host {
         self.inner.checkpoint().await;
     }
 
+    /// While set, followers here take no entries and no snapshots, as if they could not be
+    /// reached, but they still hear their leaders. For a node that has no room, in a cluster
+    /// that can do without it: it catches up later. What it leads is not affected.
+    pub fn decline_appends(&self, decline: bool) {
+        self.inner.declining.store(decline, Ordering::Relaxed);
+    }
+
+    /// Ready, with the reason, once a group has stopped that nobody asked to stop: its log or
+    /// its state cannot be written or read. A node without one of its groups must not go on.
+    pub fn failed(&self) -> impl Future<Output = Arc<str>> + Send + 'static {
+        let mut failure = self.inner.failure.subscribe();
+        async move {
+            let failed = failure.wait_for(Option::is_some).await.ok().and_then(|failed| failed.clone());
+            match failed {
+                Some(reason) => reason,
+                None => pending().await,
+            }
+        }
+    }
+
     /// Checkpoints the KV, purges logs and stops every group.
     pub async fn shutdown(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
         self.inner.checkpoint().await;
         self.inner.stop_groups().await;
         self.inner.stop.cancel();
@@ -206,6 +239,7 @@ impl Host {
 impl Host {
     /// Stops every group as a crash would: nothing is checkpointed.
     pub(crate) async fn kill(&self) {
+        self.inner.stopping.store(true, Ordering::Relaxed);
         self.inner.stop_groups().await;
         self.inner.stop.cancel();
         self.inner.tasks.close();
@@ -230,7 +264,7 @@ impl Inner {
         });
     }
 
-    async fn start(&self, start: Start) -> Result<Replica, Box<dyn std::error::Error + Send + Sync>> {
+    async fn start(self: &Arc<Self>, start: Start) -> Result<Replica, Box<dyn std::error::Error + Send + Sync>> {
         let store = blocking(|| Store::open(start.group, self.kv.clone(), start.ranges, start.observer))?;
         let log = Log::new(self.wal.group(start.group), self.config.append_bytes_max);
         self.check_pair(&store, &log)?;
@@ -262,6 +296,7 @@ impl Inner {
         let (role_tx, role) = watch::channel(Role::Follower { term: Term::default(), leader: None });
         self.spawn(watch_role(raft.clone(), store.clone(), pipeline.clone(), role_tx));
         self.spawn(pipeline.clone().run(raft.clone()));
+        self.spawn(notice_stop(Arc::downgrade(self), start.group, raft.metrics(), role.clone()));
         if let Some(until) = hold_until {
             let raft = raft.clone();
             self.spawn(async move {
@@ -275,7 +310,13 @@ impl Inner {
             lease_trusted: self.config.election_timeout_max * 3 / 4,
             transfer: self.config.election_timeout_max * 2,
         };
-        let receiver = Receiver { raft: raft.clone(), store: store.clone(), incoming: Arc::default(), hold_until };
+        let receiver = Receiver {
+            raft: raft.clone(),
+            store: store.clone(),
+            incoming: Arc::default(),
+            hold_until,
+            declining: self.declining.clone(),
+        };
         let shared = Shared { raft, store, pipeline, role, timing, hold_until, single_voter: is_single };
         Ok(Replica { group: Group { shared: Arc::new(shared) }, receiver: Arc::new(receiver), log })
     }
@@ -368,6 +409,7 @@ impl Inner {
         if let Err(error) = blocking(|| checkpoint_pair(&self.wal, &*self.kv)) {
             // What a failed sync lost cannot be known: go on would be to guess.
             tracing::error!(%error, "the key-value store cannot be checkpointed, stopping all groups");
+            self.fail(&format!("the key-value store cannot be checkpointed: {error}"));
             self.stop_groups().await;
             return;
         }
@@ -378,6 +420,15 @@ impl Inner {
             // Fails only when the group has stopped.
             shared.raft.trigger().snapshot().await.ok();
         }
+    }
+
+    /// The first reason counts.
+    fn fail(&self, reason: &str) {
+        self.failure.send_if_modified(|failure| {
+            let is_first = failure.is_none();
+            failure.get_or_insert_with(|| reason.into());
+            is_first
+        });
     }
 
     async fn stop_groups(&self) {
@@ -394,6 +445,25 @@ impl Inner {
 impl Directory for Arc<Inner> {
     fn receiver(&self, group: GroupId) -> Option<Arc<Receiver>> {
         self.replicas().get(&group).map(|replica| replica.receiver.clone())
+    }
+}
+
+/// A group that stopped by itself could not go on.
+async fn notice_stop(
+    host: Weak<Inner>,
+    group: GroupId,
+    metrics: WatchReceiverOf<TypeConfig, RaftMetrics<TypeConfig>>,
+    mut role: watch::Receiver<Role>,
+) {
+    // An error says that nobody tells the role any more, which is an end as well.
+    role.wait_for(|role| *role == Role::Stopped).await.ok();
+    let Some(host) = host.upgrade() else { return };
+    if !host.stopping.load(Ordering::Relaxed) {
+        let reason = match &metrics.borrow_watched().running_state {
+            Ok(()) => "for an unknown reason".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        host.fail(&format!("group {group} stopped: {reason}"));
     }
 }
 

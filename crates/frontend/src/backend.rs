@@ -9,7 +9,7 @@ use api::internal::{
 };
 use async_trait::async_trait;
 use base::NodeId;
-use cluster::{Namespace, NamespaceChange, Namespaces, Router, TaskQueueSettings};
+use cluster::{DiskShortage, Namespace, NamespaceChange, Namespaces, Router, TaskQueueSettings};
 use tokio::time::Instant;
 
 /// The cluster as the handlers see it.
@@ -29,6 +29,10 @@ pub trait Backend: Send + Sync + 'static {
     /// To whoever has the rows of executions.
     async fn visibility(&self, request: VisibilityRequest, deadline: Instant) -> Result<VisibilityResponse, Error>;
     fn live_nodes(&self) -> Vec<NodeId>;
+    /// Why there is no room for new work, if there is none.
+    fn disk_shortage(&self) -> Option<Arc<DiskShortage>> {
+        None
+    }
     /// Of the node that owns the partition.
     fn partition_address(&self, partition: &PartitionKey) -> String;
     /// How many history shards the cluster has.
@@ -90,6 +94,10 @@ impl Backend for ClusterBackend {
 
     fn live_nodes(&self) -> Vec<NodeId> {
         self.router.live_nodes()
+    }
+
+    fn disk_shortage(&self) -> Option<Arc<DiskShortage>> {
+        self.router.disk_shortage()
     }
 
     fn partition_address(&self, partition: &PartitionKey) -> String {

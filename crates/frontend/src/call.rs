@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! decode ─▶ namespace name, task token ─▶ (authorization) ─▶ namespace state
-//!        ─▶ (rate limits) ─▶ client version ─▶ handler
+//!        ─▶ (rate limits) ─▶ room on the disk ─▶ client version ─▶ handler
 //! ```
 //! The steps in parentheses are still to come; their places are marked below.
 
@@ -26,7 +26,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::request::PublicRequest;
-use crate::{Backend, Config, Limits, version};
+use crate::{Backend, Config, Limits, room, version};
 
 pub(crate) type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -118,6 +118,7 @@ where
 {
     let request = R::decode(body).map_err(|error| Error::Malformed(format!("proto: {error}")))?;
     let scope = request.scope(&call)?;
+    room::admit(call.name, call.backend())?;
     version::check(headers)?;
     handler(call, scope, request).await
 }

@@ -24,6 +24,7 @@ mod metrics;
 mod ops;
 mod output;
 mod request;
+mod room;
 mod server;
 mod service;
 mod token;

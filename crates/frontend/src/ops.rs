@@ -19,6 +19,9 @@ use crate::grpc::ResponseBody;
 const HEALTH_NAMES: [&str; 3] =
     ["", "temporal.api.workflowservice.v1.WorkflowService", "temporal.api.operatorservice.v1.OperatorService"];
 
+/// Whether each of [`HEALTH_NAMES`] serves.
+type Health = [bool; HEALTH_NAMES.len()];
+
 const HEALTH: &str = "grpc.health.v1.Health";
 const REFLECTION_V1: &str = "grpc.reflection.v1.ServerReflection";
 const REFLECTION_V1ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection";
@@ -29,6 +32,7 @@ type Inner = BoxCloneSyncService<Request<Body>, Response<Body>, Infallible>;
 pub(crate) struct Ops {
     reporter: HealthReporter,
     health: HealthServer<HealthService>,
+    told: tokio::sync::Mutex<Option<Health>>,
     /// Built when it is first asked for: decoding all descriptors takes a while.
     reflection: OnceLock<Option<Reflection>>,
 }
@@ -46,11 +50,21 @@ impl Ops {
         let health = HealthServer::new(HealthService::from_health_reporter(reporter.clone()))
             .accept_compressed(CompressionEncoding::Gzip)
             .send_compressed(CompressionEncoding::Gzip);
-        Self { reporter, health, reflection: OnceLock::new() }
+        Self { reporter, health, told: tokio::sync::Mutex::default(), reflection: OnceLock::new() }
     }
 
-    pub(crate) async fn set_serving(&self, status: ServingStatus) {
-        for name in HEALTH_NAMES {
+    /// Tells what `serving` finds, in the order of [`HEALTH_NAMES`]. Who watches hears only of
+    /// changes. One after the other, so that what is found last is what is told last; the
+    /// reporter never waits for anybody but its readers.
+    pub(crate) async fn set_health(&self, serving: impl FnOnce() -> Health) {
+        let mut told = self.told.lock().await;
+        let serving = serving();
+        if *told == Some(serving) {
+            return;
+        }
+        *told = Some(serving);
+        for (name, serving) in HEALTH_NAMES.into_iter().zip(serving) {
+            let status = if serving { ServingStatus::Serving } else { ServingStatus::NotServing };
             self.reporter.set_service_status(name, status).await;
         }
     }

@@ -1,18 +1,19 @@
 //! [`Service`]: one table from paths to handlers, reached over HTTP/2 or in process.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use api::{Error, METHODS};
 use base::{Clock, Entropy, Listener};
 use bytes::Bytes;
+use cluster::SpaceLevel;
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
-use tonic_health::ServingStatus;
 
 use crate::call::{Call, Handler, State};
 use crate::grpc::{self, Encoding, ResponseBody};
@@ -32,6 +33,10 @@ struct Inner {
     handlers: Vec<Option<Handler>>,
     metrics: Metrics,
     ops: Ops,
+    /// Whether `serve` was called.
+    serving: AtomicBool,
+    /// The room on the disk of this node.
+    disk: Mutex<SpaceLevel>,
 }
 
 impl Service {
@@ -45,6 +50,8 @@ impl Service {
                 handlers: METHODS.iter().map(|method| handlers::find(method.name)).collect(),
                 metrics: Metrics::default(),
                 ops: Ops::new(),
+                serving: AtomicBool::new(false),
+                disk: Mutex::default(),
             }),
         }
     }
@@ -55,9 +62,8 @@ impl Service {
     /// # Errors
     /// Only when the listener is unusable from the start.
     pub async fn serve(&self, listener: Box<dyn Listener>, shutdown: CancellationToken) -> Result<(), ServeError> {
-        if !self.inner.state.draining.is_cancelled() {
-            self.inner.ops.set_serving(ServingStatus::Serving).await;
-        }
+        self.inner.serving.store(true, Ordering::Relaxed);
+        self.refresh_health().await;
         server::serve(self.clone(), listener, shutdown).await
     }
 
@@ -65,7 +71,28 @@ impl Service {
     /// that workers go to other nodes. Other calls are still served.
     pub async fn drain(&self) {
         self.inner.state.draining.cancel();
-        self.inner.ops.set_serving(ServingStatus::NotServing).await;
+        self.refresh_health().await;
+    }
+
+    /// What this node knows of its own disk. To be told regularly.
+    pub async fn report_disk(&self, level: SpaceLevel) {
+        *self.inner.disk.lock().unwrap_or_else(PoisonError::into_inner) = level;
+        self.refresh_health().await;
+    }
+
+    /// Tells health checks how it stands. The whole
+    /// server serves while new work is taken; WorkflowService as long as work that was begun
+    /// can go on here; OperatorService until the end, since it can make room.
+    async fn refresh_health(&self) {
+        let Inner { state, ops, serving, disk, .. } = &*self.inner;
+        let health = || {
+            let own = *disk.lock().unwrap_or_else(PoisonError::into_inner);
+            let cluster = state.backend.disk_shortage().map_or(SpaceLevel::Ample, |shortage| shortage.level);
+            let level = own.max(cluster);
+            let is_up = serving.load(Ordering::Relaxed) && !state.draining.is_cancelled();
+            [is_up && level < SpaceLevel::Low, is_up && level < SpaceLevel::Critical, is_up]
+        };
+        ops.set_health(health).await;
     }
 
     #[must_use]

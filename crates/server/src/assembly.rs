@@ -10,10 +10,15 @@ use anyhow::Context as _;
 use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
 use bytes::Bytes;
 use cluster::{Member, Node};
-use storage::{Disk, Engine, Kv, KvError, MemoryDisk, MemoryKv, RealDisk, StoreId, Wal, WalConfig};
+use storage::{
+    Directory, Disk, DiskReserve, Engine, Kv, KvError, MemoryDisk, MemoryKv, RealDisk, StoreId, Volume, Wal, WalConfig,
+    WatchedKv,
+};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+
+use crate::space;
 
 /// How often a node looks whether it leads more than its share.
 pub(crate) const BALANCE_INTERVAL: Duration = Duration::from_millis(500);
@@ -38,6 +43,8 @@ pub struct Options {
     pub frontend: frontend::Config,
     /// See [`cluster::Config::planted_welcome_wiped`].
     pub planted_welcome_wiped: bool,
+    /// What is kept free on each of [`Seams::volumes`].
+    pub disk_reserve: DiskReserve,
 }
 
 impl Options {
@@ -58,6 +65,7 @@ impl Options {
             matching: matching::Config::default(),
             frontend: frontend::Config::default(),
             planted_welcome_wiped: false,
+            disk_reserve: DiskReserve::default(),
         }
     }
 }
@@ -85,6 +93,8 @@ pub struct Seams {
     pub entropy: Arc<dyn Entropy>,
     pub disk: Arc<dyn Disk>,
     pub kv: Arc<dyn Kv>,
+    /// Where `disk` and `kv` keep their data.
+    pub volumes: Vec<Arc<dyn Volume>>,
     pub wal: WalConfig,
     pub writer: Writer,
 }
@@ -92,32 +102,50 @@ pub struct Seams {
 /// Segments of a log that lives in memory: small, so that an idle server stays small.
 const MEMORY_SEGMENT_BYTES: u64 = 1 << 20;
 
+/// Smaller segments would have to be changed too often.
+const SEGMENT_BYTES_MIN: u64 = 4 << 20;
+
 impl Seams {
     /// The machine's own clock, network and (unless in memory) disk.
     pub async fn system(data: &Data) -> anyhow::Result<Self> {
-        let (disk, kv, wal): (Arc<dyn Disk>, Arc<dyn Kv>, WalConfig) = match data {
-            Data::Memory => (
-                Arc::new(MemoryDisk::new()),
-                Arc::new(MemoryKv::new()),
-                WalConfig { sync: false, segment_bytes: MEMORY_SEGMENT_BYTES, ..WalConfig::default() },
-            ),
-            Data::Directory { path, engine } => {
-                let wal = path.join("wal");
-                std::fs::create_dir_all(&wal).with_context(|| format!("cannot create {}", wal.display()))?;
-                let disk = lock(&wal).await.with_context(|| format!("cannot open {}", wal.display()))?;
-                (Arc::new(disk), open_kv(*engine, &path.join("state")).await?, WalConfig::default())
-            }
-        };
-        Ok(Self {
+        match data {
+            Data::Memory => Ok(Self::in_memory()),
+            Data::Directory { path, engine } => Self::in_directory(path, *engine).await,
+        }
+    }
+
+    fn in_memory() -> Self {
+        Self {
             net: Arc::new(TcpNet),
             clock: Arc::new(SystemClock),
             entropy: Arc::new(SystemEntropy),
-            disk,
-            kv,
-            wal,
+            disk: Arc::new(MemoryDisk::new()),
+            kv: Arc::new(MemoryKv::new()),
+            volumes: Vec::new(),
+            wal: WalConfig { sync: false, segment_bytes: MEMORY_SEGMENT_BYTES, ..WalConfig::default() },
             writer: Writer::Thread,
-        })
+        }
     }
+
+    async fn in_directory(path: &Path, engine: Engine) -> anyhow::Result<Self> {
+        let (wal, state) = (path.join("wal"), path.join("state"));
+        std::fs::create_dir_all(&wal).with_context(|| format!("cannot create {}", wal.display()))?;
+        let disk = lock(&wal).await.with_context(|| format!("cannot open {}", wal.display()))?;
+        let kv = open_kv(engine, &state).await?;
+        let (wal, state) = (Directory::new(&wal), Directory::new(&state));
+        let config = wal_config(&wal)?;
+        let volumes: Vec<Arc<dyn Volume>> = vec![Arc::new(wal), Arc::new(state)];
+        Ok(Self { disk: Arc::new(disk), kv, volumes, wal: config, ..Self::in_memory() })
+    }
+}
+
+/// Segments that suit the size of the file system: a sixteenth of a small one, so that the
+/// log, a spare segment and the reserve find room together.
+fn wal_config(volume: &Directory) -> anyhow::Result<WalConfig> {
+    let config = WalConfig::default();
+    let space = volume.space().with_context(|| format!("cannot see how much room is in {}", volume.place()))?;
+    let part = space.map_or(config.segment_bytes, |space| space.total / 16);
+    Ok(WalConfig { segment_bytes: config.segment_bytes.min(part.max(SEGMENT_BYTES_MIN)), ..config })
 }
 
 /// How long a start waits for a process that is being killed to let go of the directory.
@@ -148,10 +176,22 @@ async fn open_kv(engine: Engine, path: &Path) -> anyhow::Result<Arc<dyn Kv>> {
     }
 }
 
+/// Why a node must not go on.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum Failed {
+    /// A failed write or sync of the log, a failed store, a group that stopped.
+    #[error("{0}")]
+    Storage(String),
+    /// An old copy of the data, or none.
+    #[error("refused by the cluster: {0}")]
+    Refused(String),
+}
+
 /// A node with all its services running.
 pub struct Running {
     node: Node,
     wal: Wal,
+    kv: WatchedKv,
     frontend: frontend::Service,
     /// Ends history and matching, after the last request was answered.
     stop: CancellationToken,
@@ -173,6 +213,8 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
             tasks.spawn(async move { wal.run_writer().await });
         }
     }
+    let watched = WatchedKv::new(seams.kv);
+    let kv: Arc<dyn Kv> = Arc::new(watched.clone());
     let config = cluster::Config {
         node: options.node,
         cluster_id: options.cluster_id,
@@ -186,10 +228,9 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         balance_interval: options.balance_interval,
     };
     let (clock, entropy) = (seams.clock, seams.entropy);
-    let node =
-        Node::start(config, seams.net, Arc::clone(&clock), Arc::clone(&entropy), wal.clone(), Arc::clone(&seams.kv))
-            .await
-            .context("cannot start the node")?;
+    let node = Node::start(config, seams.net, Arc::clone(&clock), Arc::clone(&entropy), wal.clone(), Arc::clone(&kv))
+        .await
+        .context("cannot start the node")?;
     let router = node.router();
     let upstream = matching::ClusterUpstream::new(router.clone(), node.namespaces());
     let matching =
@@ -200,11 +241,11 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         let cells = router.shards().into_iter().find(|(id, _)| *id == shard).map(|(_, cells)| cells);
         cells.map(|cells| (shard, cells, group))
     });
-    let rows = history::VisibleRows::new(Arc::clone(&seams.kv));
+    let rows = history::VisibleRows::new(Arc::clone(&kv));
     let history = history::Service::new(
         options.history,
         shards.collect(),
-        seams.kv,
+        kv,
         router.clone(),
         node.namespaces(),
         Arc::clone(&clock),
@@ -215,8 +256,18 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
     router.serve_visibility(Arc::new(visibility::Service::new(Arc::new(VisibleRows(rows)))));
     let backend = frontend::ClusterBackend::new(router, node.namespaces());
     let frontend = frontend::Service::new(options.frontend, Arc::new(backend), clock, entropy);
+    let watch = space::Watch {
+        node_id: options.node,
+        volumes: seams.volumes,
+        reserve: options.disk_reserve,
+        kv: watched.clone(),
+        node: node.clone(),
+        frontend: frontend.clone(),
+        writer: seams.writer,
+    };
+    tasks.spawn(stop.clone().run_until_cancelled_owned(watch.run()));
     tasks.close();
-    Ok(Running { node, wal, frontend, stop, tasks })
+    Ok(Running { node, wal, kv: watched, frontend, stop, tasks })
 }
 
 /// History's rows, as visibility reads them.
@@ -264,13 +315,14 @@ impl Running {
         }
     }
 
-    /// Resolves with the reason when the node must not go on (a failed sync, an old copy of
-    /// the data).
-    pub async fn failed(&self) -> String {
+    /// Resolves with the reason when the node must not go on.
+    pub async fn failed(&self) -> Failed {
         tokio::select! {
             biased;
-            error = self.wal.stopped() => error.to_string(),
-            reason = self.node.refused() => format!("refused by the cluster: {reason}"),
+            error = self.wal.stopped() => Failed::Storage(error.to_string()),
+            error = self.kv.failed() => Failed::Storage(error.to_string()),
+            reason = self.node.refused() => Failed::Refused(reason.to_string()),
+            reason = self.node.failed() => Failed::Storage(reason.to_string()),
         }
     }
 

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, cluster_dev, config, demo, output, run, start_dev, telemetry};
+use crate::{bench, cluster_dev, config, demo, exit, output, run, start_dev, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -138,7 +138,7 @@ pub(crate) fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&format!("{error:#}"));
-            ExitCode::FAILURE
+            exit::code(&error)
         }
     }
 }

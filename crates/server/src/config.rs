@@ -93,8 +93,10 @@ impl Config {
         if let Err(problem) = telemetry::check_filter(&settings.string("telemetry.log-filter")) {
             settings.complain("telemetry.log-filter", &problem);
         }
+        let disk_reserve = disk_reserve(&mut settings);
         settings.check()?;
         let options = Options {
+            disk_reserve,
             node,
             cluster_id: settings.string("cluster.name"),
             members,
@@ -132,6 +134,14 @@ fn data(settings: &mut Settings, profile: Profile) -> Data {
         settings.complain("node.data-dir", &format!("{} is a file; data is kept in a directory", path.display()));
     }
     Data::Directory { path, engine }
+}
+
+fn disk_reserve(settings: &mut Settings) -> storage::DiskReserve {
+    const KEY: &str = "storage.disk-reserve";
+    settings.string(KEY).parse().unwrap_or_else(|error: storage::ReserveError| {
+        settings.complain(KEY, &error.to_string());
+        storage::DiskReserve::default()
+    })
 }
 
 /// The static list of nodes.

@@ -12,8 +12,10 @@ mod client;
 mod cluster_dev;
 mod config;
 mod demo;
+mod exit;
 mod output;
 mod run;
+mod space;
 mod start_dev;
 mod telemetry;
 

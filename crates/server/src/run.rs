@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use base::{Listener, Net as _, TcpNet};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::assembly::{self, Running};
 use crate::cli::Telemetry;
 use crate::config::{Config, Profile, Sources};
+use crate::exit::Stopped;
 use crate::{admin, output, telemetry};
 
 #[derive(clap::Args, Debug)]
@@ -83,7 +84,7 @@ impl Started {
         tokio::select! {
             result = &mut serve => return result,
             result = admin => return result,
-            reason = running.failed() => bail!("{reason}; the node stops so that it cannot answer wrongly"),
+            failed = running.failed() => return Err(Stopped(failed).into()),
             _ = terminate.recv() => {}
             _ = interrupt.recv() => {}
         }

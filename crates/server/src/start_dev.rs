@@ -12,7 +12,9 @@ use namespaces::SearchAttribute;
 
 use crate::assembly::Data;
 use crate::config::{Config, Profile, Settings, as_toml};
+use crate::exit::Stopped;
 use crate::{output, run};
+use storage::DiskReserve;
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct Args {
@@ -36,6 +38,10 @@ pub(crate) struct Args {
     /// Which engine keeps the state on disk.
     #[arg(long, value_enum, default_value_t = EngineName::Fjall)]
     storage_engine: EngineName,
+    /// Room to keep free on the disk of the data: below it nothing new begins. A size (as
+    /// 512MiB), a percentage (as 5%), or auto.
+    #[arg(long, default_value_t)]
+    disk_reserve: DiskReserve,
     /// Number of shards; fixed at the first start with this data.
     #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=4096))]
     shards: u32,
@@ -134,10 +140,18 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let (data, http) = (config.data.clone(), config.http_address.clone());
     let retention = config.options.namespace_retention;
     let started = run::start(config).await?;
-    started.running.ready().await;
+    let running = &started.running;
+    tokio::select! {
+        () = running.ready() => {}
+        failed = running.failed() => return Err(Stopped(failed).into()),
+    }
     // Before the first request is answered; after a start without them, they are made up for here.
     let known = started.running.node().namespaces();
-    if let Err(error) = namespaces::prepare(&known, &names, retention, &attributes).await {
+    let prepared = tokio::select! {
+        prepared = namespaces::prepare(&known, &names, retention, &attributes) => prepared,
+        failed = running.failed() => return Err(Stopped(failed).into()),
+    };
+    if let Err(error) = prepared {
         started.running.shutdown().await;
         return Err(error);
     }
@@ -175,6 +189,7 @@ fn settings(args: &Args, ip: &str, namespaces: &[String]) -> Settings {
     let optional = |port: u16| if port == 0 { String::new() } else { format!("{ip}:{port}") };
     settings.flag("listen.http", &optional(args.http_port), "--http-port");
     settings.flag("listen.admin", &optional(args.admin_port), "--admin-port");
+    settings.flag("storage.disk-reserve", &args.disk_reserve.to_string(), "--disk-reserve");
     settings.flag("storage.engine", args.storage_engine.name(), "--storage-engine");
     if let Some(directory) = &args.db_filename {
         settings.flag("node.data-dir", &directory.to_string_lossy(), "--db-filename");

@@ -12,6 +12,11 @@ pub(crate) enum Fault {
     PowerCut(usize),
     /// The next sync of the disk fails: the node must stop by itself.
     FailSync(usize),
+    /// Somebody else takes most of the room on the disk: the node refuses what is new, and
+    /// stops by itself should the log find none.
+    FillDisk(usize),
+    /// There is room again, and the node serves again by itself unless it has stopped.
+    FreeDisk(usize),
     /// The process starts again on what its disk still holds.
     Start(usize),
     /// The machine comes back at once with an empty disk in the place of its own. Where
@@ -93,6 +98,15 @@ pub(crate) fn schedule(seed: u64, nodes: usize) -> Vec<Strike> {
                 let cut_at = now + Duration::from_millis(rng.random_range(FAILED_MILLIS));
                 up_at[a] = cut_at + Duration::from_millis(rng.random_range(DOWN_MILLIS));
                 strikes.push(Strike { at: now, fault: Fault::FailSync(a) });
+                strikes.push(Strike { at: cut_at, fault: Fault::PowerCut(a) });
+                strikes.push(Strike { at: up_at[a], fault: Fault::Start(a) });
+            }
+            12 if up_at[a] <= now => {
+                let freed_at = now + Duration::from_millis(rng.random_range(FAILED_MILLIS));
+                let cut_at = freed_at + Duration::from_millis(rng.random_range(FAILED_MILLIS));
+                up_at[a] = cut_at + Duration::from_millis(rng.random_range(DOWN_MILLIS));
+                strikes.push(Strike { at: now, fault: Fault::FillDisk(a) });
+                strikes.push(Strike { at: freed_at, fault: Fault::FreeDisk(a) });
                 strikes.push(Strike { at: cut_at, fault: Fault::PowerCut(a) });
                 strikes.push(Strike { at: up_at[a], fault: Fault::Start(a) });
             }

@@ -34,6 +34,8 @@ const EPOCH: Duration = Duration::from_secs(1_900_000_000);
 const TICK: Duration = Duration::from_millis(1);
 /// Small, so that a short run crosses segments and checkpoints.
 const SEGMENT_BYTES: u64 = 256 << 10;
+/// Kept free on the disk of each node.
+const RESERVE_BYTES: u64 = 4 * SEGMENT_BYTES;
 
 pub(crate) fn node_name(index: usize) -> String {
     format!("node-{}", index + 1)
@@ -211,6 +213,11 @@ fn strike_now(sim: &mut turmoil::Sim<'_>, storages: &mut [Storage], fault: Fault
             }
         }
         Fault::FailSync(node) => storages[node].disk.fail_sync(1),
+        Fault::FillDisk(node) => {
+            let disk = &storages[node].disk;
+            disk.set_capacity(Some(disk.used() + rng.next_u64() % (RESERVE_BYTES * 3 / 2)));
+        }
+        Fault::FreeDisk(node) => storages[node].disk.set_capacity(None),
         Fault::Start(node) => sim.bounce(node_name(node)),
         Fault::Cut(a, b) => sim.partition(node_name(a), node_name(b)),
         Fault::CutOneWay(a, b) => sim.partition_oneway(node_name(a), node_name(b)),
@@ -261,6 +268,7 @@ async fn node(
         cluster_id: "sim".to_owned(),
         members: members.collect(),
         shards: SHARDS,
+        disk_reserve: storage::DiskReserve::Bytes(RESERVE_BYTES),
         ..Options::single(NodeId(index as u64 + 1))
     };
     configure(&mut options, seed, planted);
@@ -271,6 +279,7 @@ async fn node(
         net: Arc::new(SimNet),
         clock: Arc::new(SimClock),
         entropy: Arc::new(entropy),
+        volumes: vec![Arc::new(disk.clone())],
         disk: Arc::new(disk),
         kv: Arc::new(kv),
         wal: WalConfig { segment_bytes: SEGMENT_BYTES, ..WalConfig::default() },

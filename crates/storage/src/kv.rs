@@ -4,6 +4,7 @@ mod fjall;
 mod memory;
 mod resolve;
 mod sled;
+mod watched;
 
 use std::ops::Bound;
 use std::path::Path;
@@ -12,6 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 pub use memory::MemoryKv;
+pub use watched::WatchedKv;
 
 /// Keys are not empty and not longer than this.
 pub const KEY_BYTES_MAX: usize = u16::MAX as usize;
@@ -126,11 +128,30 @@ pub enum KvError {
     /// Another process has the files open.
     #[error("the key-value store is in use by another process")]
     Locked,
+    /// The machine is short of file handles or memory for now. Only of reads: a write that
+    /// fails leaves doubt about what is stored.
+    #[error("key-value engine is short of a resource of the machine: {0}")]
+    Busy(Arc<str>),
     /// The files cannot be used any more. The state is on the other replicas: remove the
     /// directory and let them send it again.
     #[error("key-value store is damaged, wipe it and reinstall the node's replicas from their peers: {0}")]
     Damaged(Arc<str>),
 }
+
+impl KvError {
+    /// A failed call, by what the operating system said.
+    fn of_io(error: &std::io::Error) -> Self {
+        match error.raw_os_error() {
+            Some(ENOMEM | ENFILE | EMFILE) => Self::Busy(error.to_string().into()),
+            _ => Self::Engine(error.to_string().into()),
+        }
+    }
+}
+
+// The same numbers on every Unix.
+const ENOMEM: i32 = 12;
+const ENFILE: i32 = 23;
+const EMFILE: i32 = 24;
 
 pub type Pairs = Vec<(Bytes, Bytes)>;
 
@@ -146,6 +167,10 @@ pub trait Kv: Send + Sync + 'static {
     fn snapshot(&self) -> Result<Arc<dyn KvSnapshot>, KvError>;
     /// Blocks until everything written before the call survives a power cut.
     fn checkpoint(&self) -> Result<(), KvError>;
+    /// Fails when writes would, because something failed in the background. Costs little.
+    fn check(&self) -> Result<(), KvError> {
+        Ok(())
+    }
 }
 
 pub trait KvSnapshot: Send + Sync + 'static {

@@ -8,11 +8,13 @@
 mod disk;
 mod kv;
 mod pair;
+mod space;
 mod wal;
 
 pub use disk::{Disk, DiskFile, MemoryDisk, OpenMode, RealDisk};
-pub use kv::{Batch, Engine, KEY_BYTES_MAX, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, open_kv};
+pub use kv::{Batch, Engine, KEY_BYTES_MAX, Kv, KvError, KvSnapshot, MemoryKv, Op, Pairs, Scan, WatchedKv, open_kv};
 pub use pair::{PairError, StoreId, checkpoint_pair, open_pair};
+pub use space::{Directory, DiskReserve, ReserveError, Space, SpaceLevel, Volume};
 pub use wal::{
     Completion, GroupId, GroupLog, LogEntry, MetaKey, Position, SYNC_BUCKETS, Wal, WalConfig, WalError, WalStats,
 };

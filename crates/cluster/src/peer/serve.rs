@@ -15,7 +15,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, timeout_at};
 
 use super::connection::Connection;
-use crate::Services;
+use crate::{DiskShortage, Services};
 
 /// The most requests of one peer in progress, parked polls included.
 const SERVED_MAX: usize = 16_384;
@@ -89,7 +89,8 @@ impl Served {
         // A beat speaks for its sender only, whatever it claims; and what a connection
         // that was replaced still had in its buffer is old.
         if beat.node_id == peer.0 && beat.incarnation == incarnation && !self.connection.is_closed() {
-            services.liveness.beat(peer, incarnation, beat.draining);
+            let shortage = beat.shortage.map(|shortage| Arc::new(DiskShortage::decode(peer, shortage)));
+            services.liveness.beat(peer, incarnation, beat.draining, shortage);
         }
     }
 

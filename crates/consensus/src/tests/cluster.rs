@@ -319,6 +319,30 @@ async fn leadership_does_not_move_to_the_dead() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_follower_without_room_declines_and_catches_up_later() {
+    let cluster = Cluster::start(3, config()).await;
+    let (leader, term) = cluster.leader().await;
+    let follower = (1..=3).find(|id| *id != leader).unwrap();
+    cluster.host(follower).decline_appends(true);
+    let group = cluster.group(leader);
+    let mut index = 0;
+    for seq in 1..=100 {
+        index = group.propose(proposal(term, seq, put(&format!("key{seq}"), "value"))).await.unwrap().index;
+    }
+    let other = (1..=3).find(|id| *id != leader && *id != follower).unwrap();
+    timeout(PATIENCE, cluster.group(other).applied(index)).await.unwrap();
+    // It hears of its leader all the time: nobody is deposed for want of room.
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    assert_eq!(cluster.leader().await, (leader, term));
+    assert_eq!(cluster.get(follower, "key100"), None);
+    // The log may be gone by now, so that it catches up with a snapshot.
+    cluster.host(leader).checkpoint().await;
+    cluster.host(follower).decline_appends(false);
+    cluster.applied_everywhere(index).await;
+    assert_eq!(cluster.get(follower, "key100").as_deref(), Some("value"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn all_nodes_restart_from_disk() {
     let mut cluster = Cluster::start(3, config()).await;
     let (leader, term) = cluster.leader().await;

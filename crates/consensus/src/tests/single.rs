@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base::Term;
+use futures_util::FutureExt;
 use tokio::time::{Instant, timeout};
 
 use super::harness::*;
@@ -156,8 +157,10 @@ async fn a_shutdown_leaves_nothing_to_replay() {
         let proposed = group.propose(proposal(term, seq, put("key", &seq.to_string()))).await.unwrap();
         group.applied(proposed.index).await;
     }
+    let failed = cluster.host(1).failed();
     cluster.stop(1).await;
     assert_eq!(*group.role().borrow(), Role::Stopped);
+    assert!(failed.now_or_never().is_none(), "it was asked to stop");
     // Only what was checkpointed is left, and that is all.
     cluster.nodes[&1].kv.power_cut(0);
     assert_eq!(cluster.get(1, "key").as_deref(), Some("20"));
@@ -197,6 +200,8 @@ async fn a_failed_sync_stops_the_group() {
     let failed = timeout(PATIENCE, group.propose(proposal(term, 1, put("a", "1")))).await.unwrap();
     assert!(matches!(failed, Err(ProposeError::Unknown(_))), "{failed:?}");
     timeout(PATIENCE, group.role().wait_for(|role| *role == Role::Stopped)).await.unwrap().unwrap();
+    let reason = timeout(PATIENCE, cluster.host(1).failed()).await.unwrap();
+    assert!(reason.contains("group 7 stopped") && reason.contains("sync"), "{reason}");
     assert!(matches!(group.propose(proposal(term, 2, put("b", "1"))).await, Err(ProposeError::Stopped)));
     assert!(matches!(group.read_barrier(term).await, Err(ProposeError::Stopped)));
 }

@@ -96,7 +96,7 @@ impl VisibleRows {
             }
             let limit = PAGE_ROWS - rows.len();
             let pairs =
-                self.kv.scan(&Scan::range(from, end, limit)).map_err(|error| Error::Internal(error.to_string()))?;
+                self.kv.scan(&Scan::range(from, end, limit)).map_err(|error| Error::Unavailable(error.to_string()))?;
             let is_full = pairs.len() == limit;
             let last = pairs.last().map(|(key, _)| key.clone());
             for (key, row) in pairs {

@@ -106,6 +106,12 @@ pub(crate) const KEYS: &[Key] = &[
         doc: "Which engine keeps the state. Cannot be changed for a data directory that is in use.",
     },
     Key {
+        name: "storage.disk-reserve",
+        kind: Kind::Text,
+        default: "auto",
+        doc: "Room to keep free on the disk of the data: a size (`512MiB`), a percentage of the file system (`5%`), or `auto`. Below it nothing new begins; see docs/operations/disk.md. `0` is off.",
+    },
+    Key {
         name: "callbacks.addresses",
         kind: Kind::List,
         default: "",

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{Disk, DiskFile, OpenMode};
+use crate::space::{Space, Volume};
 
+/// Too many open files, on every Unix.
+const EMFILE: i32 = 24;
 /// What the device writes as a whole or not at all.
 const SECTOR_BYTES: u64 = 512;
 /// Content is kept in shared pages, so that the synced and the current version of a file
@@ -39,6 +42,8 @@ struct Inner {
     faults: Faults,
     writes: u64,
     syncs: u64,
+    /// How long all files together may be.
+    capacity: Option<u64>,
     sync_latency: Duration,
 }
 
@@ -47,6 +52,9 @@ struct Faults {
     /// Counts down with each sync; the one that finds 1 fails.
     sync_fails_in: u64,
     disk_full: bool,
+    read_only: bool,
+    handles_exhausted: bool,
+    directory_sync_fails: bool,
     sync_skipped: bool,
     /// The number of writes after which nothing works until the power cut.
     writes_max: Option<u64>,
@@ -158,6 +166,33 @@ impl MemoryDisk {
         self.lock().faults.disk_full = full;
     }
 
+    /// While read-only, as a file system becomes after an error, no write and no sync works.
+    pub fn set_read_only(&self, read_only: bool) {
+        self.lock().faults.read_only = read_only;
+    }
+
+    /// While set, no file can be opened or created: the process has all the handles it may.
+    pub fn set_handles_exhausted(&self, exhausted: bool) {
+        self.lock().faults.handles_exhausted = exhausted;
+    }
+
+    /// While set, no change of a name can be made durable.
+    pub fn fail_directory_sync(&self, fails: bool) {
+        self.lock().faults.directory_sync_fails = fails;
+    }
+
+    /// Files may together become this long; what would go beyond fails with `StorageFull`.
+    /// Without a capacity there is always room.
+    pub fn set_capacity(&self, capacity: Option<u64>) {
+        self.lock().capacity = capacity;
+    }
+
+    /// The length of all files.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.lock().used()
+    }
+
     /// While set, syncs report success and do nothing: a planted bug that tests of the
     /// tests should find.
     pub fn set_sync_skipped(&self, skipped: bool) {
@@ -190,6 +225,9 @@ impl MemoryDisk {
 impl Disk for MemoryDisk {
     fn open(&self, name: &str, mode: OpenMode) -> io::Result<Arc<dyn DiskFile>> {
         let mut inner = self.lock();
+        if inner.faults.handles_exhausted {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
         let id = match (mode, inner.names.get(name)) {
             (OpenMode::Existing, Some(&id)) => {
                 inner.check_power()?;
@@ -236,6 +274,9 @@ impl Disk for MemoryDisk {
     fn sync_dir(&self) -> io::Result<()> {
         let mut guard = self.lock();
         let inner = &mut *guard;
+        if inner.faults.directory_sync_fails {
+            return Err(io::Error::other("injected directory sync failure"));
+        }
         if inner.begin_sync()? {
             inner.sync_directory();
         }
@@ -244,6 +285,17 @@ impl Disk for MemoryDisk {
 
     fn simulated_sync_latency(&self) -> Duration {
         self.lock().sync_latency
+    }
+}
+
+impl Volume for MemoryDisk {
+    fn space(&self) -> io::Result<Option<Space>> {
+        let inner = self.lock();
+        Ok(inner.capacity.map(|total| Space { free: total.saturating_sub(inner.used()), total }))
+    }
+
+    fn place(&self) -> String {
+        "memory".to_owned()
     }
 }
 
@@ -265,9 +317,17 @@ impl MemoryFile {
 
     fn write(&self, write: Write) -> io::Result<()> {
         let mut inner = self.lock()?;
+        let now = inner.file(self.id)?.current.len;
+        let len = match &write {
+            Write::Data { offset, data } => now.max(offset + data.len() as u64),
+            Write::SetLen(len) => *len,
+        };
+        let room = inner.capacity.map(|capacity| capacity.saturating_sub(inner.used()));
+        if room.is_some_and(|room| len.saturating_sub(now) > room) {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
         inner.begin_write()?;
-        let file = inner.file(self.id)?;
-        file.write(write);
+        inner.file(self.id)?.write(write);
         Ok(())
     }
 }
@@ -318,6 +378,11 @@ impl Drop for MemoryFile {
 }
 
 impl Inner {
+    /// A file that is removed goes on using its space while it is open.
+    fn used(&self) -> u64 {
+        self.files.values().map(|file| file.current.len).sum()
+    }
+
     fn id_of(&self, name: &str) -> io::Result<u64> {
         self.names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
@@ -335,6 +400,9 @@ impl Inner {
 
     fn begin_write(&mut self) -> io::Result<()> {
         self.check_power()?;
+        if self.faults.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         if self.faults.disk_full {
             return Err(io::ErrorKind::StorageFull.into());
         }
@@ -345,6 +413,9 @@ impl Inner {
     /// Whether the sync is to be done; not when it is skipped.
     fn begin_sync(&mut self) -> io::Result<bool> {
         self.check_power()?;
+        if self.faults.read_only {
+            return Err(io::ErrorKind::ReadOnlyFilesystem.into());
+        }
         self.syncs += 1;
         if self.faults.sync_fails_in > 0 {
             self.faults.sync_fails_in -= 1;

@@ -18,6 +18,7 @@ const MEMTABLE_BYTES: u64 = 16 << 20;
 /// Journals hold what is not in tables yet; more only makes opening after a crash slower.
 const JOURNALS_BYTES_MAX: u64 = 128 << 20;
 const WORKER_THREADS: usize = 2;
+const POISONED: &str = "an earlier write, flush or compaction failed, most often for want of space on the disk";
 
 pub(super) struct FjallKv {
     database: Database,
@@ -76,6 +77,12 @@ impl Kv for FjallKv {
     fn checkpoint(&self) -> Result<(), KvError> {
         Ok(self.database.persist(PersistMode::SyncAll)?)
     }
+
+    /// A flush or a compaction that failed has poisoned the database, which reads do not
+    /// show. Hands buffered bytes to the operating system on the way, and waits for nothing.
+    fn check(&self) -> Result<(), KvError> {
+        Ok(self.database.persist(PersistMode::Buffer)?)
+    }
 }
 
 struct FjallSnapshot {
@@ -98,7 +105,10 @@ impl KvSnapshot for FjallSnapshot {
 
 impl From<fjall::Error> for KvError {
     fn from(error: fjall::Error) -> Self {
-        match error {
+        match &error {
+            fjall::Error::Io(error) => Self::of_io(error),
+            fjall::Error::Storage(fjall::LsmError::Io(error)) => Self::of_io(error),
+            fjall::Error::Poisoned => Self::Engine(POISONED.into()),
             fjall::Error::Locked => Self::Locked,
             other => Self::Engine(other.to_string().into()),
         }

@@ -276,6 +276,7 @@ impl From<::sled::Error> for KvError {
         match error {
             ::sled::Error::Corruption { .. } => Self::Damaged(error.to_string().into()),
             locked if is_locked(&locked) => Self::Locked,
+            ::sled::Error::Io(error) => Self::of_io(&error),
             other => Self::Engine(other.to_string().into()),
         }
     }
@@ -287,7 +288,7 @@ fn is_locked(error: &::sled::Error) -> bool {
 }
 
 fn engine(error: io::Error) -> KvError {
-    KvError::Engine(error.to_string().into())
+    KvError::of_io(&error)
 }
 
 fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {

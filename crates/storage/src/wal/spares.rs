@@ -62,16 +62,26 @@ impl Spares {
             move |error| io_error(operation, &name, &error)
         };
         let file = disk.open(&name, OpenMode::CreateNew).map_err(failed("create"))?;
-        let mut at = 0;
-        while at < len {
-            at = len.min(at + STEP_BYTES);
-            file.set_len(at).map_err(failed("preallocate"))?;
-            if sync {
-                file.sync_data().map_err(failed("sync"))?;
+        let filled = || {
+            let mut at = 0;
+            while at < len {
+                at = len.min(at + STEP_BYTES);
+                file.set_len(at).map_err(failed("preallocate"))?;
+                if sync {
+                    file.sync_data().map_err(failed("sync"))?;
+                }
             }
-        }
-        if sync {
-            disk.sync_dir().map_err(failed("directory sync"))?;
+            if sync {
+                disk.sync_dir().map_err(failed("directory sync"))?;
+            }
+            Ok(())
+        };
+        if let Err(error) = filled() {
+            // A part of a segment is of no use, and must not be what fills a disk.
+            if let Err(error) = disk.remove(&name) {
+                tracing::warn!(%error, file = name, "an unfinished WAL segment could not be removed");
+            }
+            return Err(error);
         }
         Ok(name)
     }

@@ -1,9 +1,10 @@
 //! Segments come and go: rolling, recycling, cleaning, records of unusual size.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use storage::{Disk, MetaKey, WalConfig};
+use storage::{Disk, MemoryDisk, MetaKey, Wal, WalConfig, WalError};
 
 use crate::wal_basics::{Bench, check_entries, entries, with_writer};
 
@@ -39,6 +40,19 @@ fn purged_segments_are_recycled() {
     let bench = Bench::open(disk, &config());
     check_entries(&bench.wal.group(1), 495..500, 500);
     assert!(bench.wal.stats().segments <= 3);
+}
+
+/// Else what was begun and not finished would be what fills the disk.
+#[test]
+fn an_unfinished_spare_leaves_nothing_behind() {
+    let disk = MemoryDisk::new();
+    disk.set_capacity(Some(4096));
+    let opened = Wal::open(Arc::new(disk.clone()), config());
+    assert!(matches!(opened, Err(WalError::Io { operation: "preallocate", .. })), "{opened:?}");
+    assert_eq!(disk.list().unwrap(), Vec::<String>::new());
+    assert_eq!(disk.used(), 0);
+    disk.set_capacity(Some(8192));
+    Wal::open(Arc::new(disk), config()).unwrap();
 }
 
 #[test]

@@ -1,0 +1,129 @@
+//! Looks at the room on the disk, every second and more often when there is little, and
+//! tells the node what it means: a thin loop around `storage::DiskReserve`. Nothing looks at
+//! the disk for a request.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::NodeId;
+use cluster::{DiskShortage, Node};
+use storage::{DiskReserve, Kv, Space, SpaceLevel, Volume, WatchedKv};
+
+use crate::assembly::Writer;
+
+const INTERVAL_MAX: Duration = Duration::from_secs(1);
+const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// In a second no disk takes more. So what is left when one looks is not gone at the next look.
+const FILLED_PER_SECOND_MAX: u64 = 1 << 30;
+
+/// What is watched, and who is told.
+pub(crate) struct Watch {
+    pub(crate) node_id: NodeId,
+    pub(crate) volumes: Vec<Arc<dyn Volume>>,
+    pub(crate) reserve: DiskReserve,
+    pub(crate) kv: WatchedKv,
+    pub(crate) node: Node,
+    pub(crate) frontend: frontend::Service,
+    pub(crate) writer: Writer,
+}
+
+impl Watch {
+    /// For ever.
+    pub(crate) async fn run(self) {
+        let mut levels = vec![SpaceLevel::Ample; self.volumes.len()];
+        let mut before = SpaceLevel::Ample;
+        loop {
+            let spaces = self.measure().await;
+            let interval = interval(&spaces);
+            let shortage = self.worst(&spaces, &mut levels);
+            let level = shortage.as_ref().map_or(SpaceLevel::Ample, |shortage| shortage.level);
+            if level != before {
+                tell(level, shortage.as_ref());
+                before = level;
+            }
+            self.node.report_disk(shortage);
+            self.frontend.report_disk(level).await;
+            tokio::time::sleep(interval).await;
+        }
+    }
+
+    /// The worst volume, unless all have room.
+    fn worst(&self, spaces: &[Option<Space>], levels: &mut [SpaceLevel]) -> Option<DiskShortage> {
+        let mut worst: Option<DiskShortage> = None;
+        for ((volume, space), level) in self.volumes.iter().zip(spaces).zip(levels) {
+            // What cannot be measured is as it was. That the disk works is not seen here.
+            let Some(space) = space else { continue };
+            *level = self.reserve.level(*level, *space);
+            if *level > worst.as_ref().map_or(SpaceLevel::Ample, |worst| worst.level) {
+                worst = Some(DiskShortage {
+                    node: self.node_id,
+                    level: *level,
+                    place: volume.place(),
+                    free_bytes: space.free,
+                    needed_bytes: self.reserve.ample_again(space.total),
+                });
+            }
+        }
+        worst
+    }
+
+    /// A device may let everybody wait who looks at it, the runtime's threads excepted.
+    async fn measure(&self) -> Vec<Option<Space>> {
+        let (volumes, kv) = (self.volumes.clone(), self.kv.clone());
+        let look = move || {
+            // What it finds, the store itself remembers.
+            let _failed = kv.check();
+            volumes.iter().map(|volume| measure(&**volume)).collect::<Vec<_>>()
+        };
+        match self.writer {
+            Writer::Task => look(),
+            Writer::Thread => tokio::task::spawn_blocking(look).await.unwrap_or_default(),
+        }
+    }
+}
+
+/// Until the next look: shorter than it takes to fill what is left.
+fn interval(spaces: &[Option<Space>]) -> Duration {
+    let Some(free) = spaces.iter().flatten().map(|space| space.free).min() else { return INTERVAL_MAX };
+    let millis = free.saturating_mul(1000) / FILLED_PER_SECOND_MAX;
+    Duration::from_millis(millis).clamp(INTERVAL_MIN, INTERVAL_MAX)
+}
+
+fn measure(volume: &dyn Volume) -> Option<Space> {
+    volume.space().unwrap_or_else(|error| {
+        tracing::warn!(%error, place = volume.place(), "cannot see how much room is left");
+        None
+    })
+}
+
+fn tell(level: SpaceLevel, shortage: Option<&DiskShortage>) {
+    let Some(DiskShortage { place, free_bytes, needed_bytes, .. }) = shortage else {
+        tracing::warn!("there is room on the disk again, everything is served");
+        return;
+    };
+    match level {
+        SpaceLevel::Critical => {
+            tracing::error!(
+                place,
+                free_bytes,
+                needed_bytes,
+                "the disk is all but full: only reads, ends and deletions"
+            );
+        }
+        _ => tracing::warn!(place, free_bytes, needed_bytes, "the disk is nearly full: nothing new begins"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_less_is_left_the_more_often_one_looks() {
+        let space = |free| Some(Space { free, total: 1 << 40 });
+        assert_eq!(interval(&[]), INTERVAL_MAX);
+        assert_eq!(interval(&[None, space(1 << 38)]), INTERVAL_MAX);
+        assert_eq!(interval(&[space(1 << 38), space(256 << 20)]), Duration::from_millis(250));
+        assert_eq!(interval(&[space(0)]), INTERVAL_MIN);
+    }
+}
