@@ -39,12 +39,13 @@ async fn nodes() -> Vec<Node> {
         std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string()
     };
     let members: Vec<_> = (1..=3).map(|id| Member { id: NodeId(id), peer_address: address() }).collect();
-    let mut nodes = Vec::new();
-    for id in 1..=3 {
+    // Together: a new cluster waits for all of its nodes.
+    let nodes = futures_util::future::join_all((1..=3).map(async |id| {
         let consensus = consensus::Config { log_keep_entries: 8, ..Default::default() };
         let options = Options { members: members.clone(), shards: 2, consensus, ..Options::single(NodeId(id)) };
-        nodes.push(Node::with(options, RESERVE_BYTES).await);
-    }
+        Node::with(options, RESERVE_BYTES).await
+    }))
+    .await;
     for node in &nodes {
         node.running.ready().await;
         until("serving", async || node.begin().await.is_ok()).await;

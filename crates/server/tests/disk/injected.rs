@@ -20,6 +20,8 @@ use tokio::time::{Instant, sleep, timeout};
 use tonic::{Code, Status};
 
 pub(crate) const SEGMENT_BYTES: u64 = 256 << 10;
+/// Little enough to be looked at often.
+const CAPACITY_BYTES: u64 = 64 << 20;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What fails in the store.
@@ -114,6 +116,7 @@ impl Node {
 
     pub(crate) async fn with(options: Options, reserve: u64) -> Self {
         let disk = MemoryDisk::new();
+        disk.set_capacity(Some(CAPACITY_BYTES));
         let kv = FaultyKv { kv: MemoryKv::new(), fails: Arc::new(AtomicU8::new(Fails::Nothing as u8)) };
         let id = options.node;
         let options = Options { disk_reserve: storage::DiskReserve::Bytes(reserve), ..options };
