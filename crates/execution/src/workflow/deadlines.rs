@@ -43,7 +43,6 @@ pub(crate) enum Due {
 
 /// Among those of one activity, too, what its user asked for as a whole comes before what limits
 /// an attempt and may only have been filled in from it.
-
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum ActivityDue {
     /// The next attempt may be offered.
