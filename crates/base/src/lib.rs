@@ -13,7 +13,7 @@ mod time;
 pub use cell::{CELLS, Cell, CellRange, cell_of};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use ids::{NamespaceId, NodeId, RunId, ShardId, Term, WorkflowId};
-pub use net::{Io, Listener, Net, TcpNet};
+pub use net::{Accepted, Certified, Io, Listener, Net, TcpNet, host_of};
 pub use search_attribute::{
     AttributeType, CustomAttributes, PREDEFINED_ATTRIBUTES, SYSTEM_ATTRIBUTES, Setter, builtin_attribute,
     custom_attributes, is_reserved_attribute, name_slot, shown_type,

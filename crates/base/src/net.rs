@@ -5,6 +5,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -16,10 +17,34 @@ type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Io: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Io for T {}
 
+/// Somebody who has connected.
+pub struct Accepted {
+    pub io: Box<dyn Io>,
+    pub address: SocketAddr,
+    /// Who that is, where the port demands a certificate.
+    pub certified: Option<Arc<dyn Certified>>,
+}
+
+/// A certificate that was checked: for whom it is.
+pub trait Certified: Send + Sync + 'static {
+    /// Whether it is for this DNS name or IP address.
+    fn is_host(&self, host: &str) -> bool;
+    /// For messages.
+    fn describe(&self) -> String;
+}
+
 /// Accepts connections on one address.
 pub trait Listener: Send + 'static {
     fn local_addr(&self) -> io::Result<SocketAddr>;
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>>;
+    /// Can be dropped at any point without losing a connection.
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Accepted>>;
+}
+
+/// The host of `host:port`, without the brackets of an IPv6 address.
+#[must_use]
+pub fn host_of(address: &str) -> &str {
+    let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
 /// Listens and dials.
@@ -42,11 +67,11 @@ impl Listener for tokio::net::TcpListener {
         tokio::net::TcpListener::local_addr(self)
     }
 
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Accepted>> {
         Box::pin(async {
-            let (stream, peer) = tokio::net::TcpListener::accept(self).await?;
+            let (stream, address) = tokio::net::TcpListener::accept(self).await?;
             stream.set_nodelay(true)?;
-            Ok((Box::new(stream) as Box<dyn Io>, peer))
+            Ok(Accepted { io: Box::new(stream), address, certified: None })
         })
     }
 }
@@ -80,6 +105,13 @@ impl Net for TcpNet {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn hosts_of_addresses() {
+        for (address, host) in [("n1:7234", "n1"), ("10.0.0.1:1", "10.0.0.1"), ("[::1]:7234", "::1"), ("n1", "n1")] {
+            assert_eq!(host_of(address), host);
+        }
+    }
 
     #[tokio::test]
     async fn a_port_that_is_let_go_soon_is_waited_for() {

@@ -23,7 +23,7 @@ use std::time::Duration;
 use api::Error;
 use api::internal::frame::Body;
 use api::internal::{Hello, NodeBeat};
-use base::{Entropy, Io, Listener, Net, NodeId};
+use base::{Accepted, Certified, Entropy, Io, Listener, Net, NodeId, host_of};
 use bytes::Bytes;
 use consensus::{Transport, TransportError};
 use futures_util::future::BoxFuture;
@@ -180,8 +180,8 @@ impl Peers {
     async fn accept(self: &Arc<Self>, mut listener: Box<dyn Listener>, tracker: &TaskTracker) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
-            let io = match listener.accept().await {
-                Ok((io, _)) => io,
+            let Accepted { io, certified, .. } = match listener.accept().await {
+                Ok(accepted) => accepted,
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a peer");
                     sleep(ACCEPT_PAUSE).await;
@@ -194,7 +194,8 @@ impl Peers {
                 let serve = async {
                     let introduce = |node| peers.introduce(node);
                     let judge = |theirs: &Hello| peers.judge(theirs);
-                    match hello::accept(io, introduce, |node| peers.expects(node), judge).await {
+                    let expects = |node| peers.expects(node, certified.as_deref());
+                    match hello::accept(io, introduce, expects, judge).await {
                         Ok(accepted) => {
                             drop(room);
                             peers.run(accepted).await;
@@ -214,9 +215,22 @@ impl Peers {
         }
     }
 
-    /// Only lower ids dial this node.
-    fn expects(&self, node: NodeId) -> bool {
-        node.0 < self.hello.node_id && self.links.contains_key(&node)
+    /// Only lower ids dial this node, and each with a certificate for its own host.
+    fn expects(&self, node: NodeId, certified: Option<&dyn Certified>) -> Result<(), HelloError> {
+        let Some(link) = self.links.get(&node).filter(|_| node.0 < self.hello.node_id) else {
+            return Err(HelloError::Refused(format!(
+                "node {node} is not expected to dial node {}",
+                self.hello.node_id
+            )));
+        };
+        let host = host_of(&link.address);
+        match certified.filter(|certified| !certified.is_host(host)) {
+            None => Ok(()),
+            Some(certified) => Err(HelloError::Refused(format!(
+                "node {node} is listed at {host}, and its certificate is {}",
+                certified.describe()
+            ))),
+        }
     }
 
     async fn dial(self: &Arc<Self>, node: NodeId) {

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
 
-use base::{Clock, Entropy, Io, Listener, NamespaceId, Net, NodeId, SeededEntropy, Timestamp};
+use base::{Accepted, Clock, Entropy, Io, Listener, NamespaceId, Net, NodeId, SeededEntropy, Timestamp};
 use cluster::{Config, Member, Namespace, NamespaceChange, Node};
 use storage::{MemoryDisk, MemoryKv, StoreId, WalConfig};
 use temporalio_protos::temporal::api::enums::v1::NamespaceState;
@@ -33,10 +33,10 @@ impl Listener for SimListener {
         self.0.local_addr()
     }
 
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Accepted>> {
         Box::pin(async {
-            let (stream, peer) = self.0.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Io>, peer))
+            let (stream, address) = self.0.accept().await?;
+            Ok(Accepted { io: Box::new(stream), address, certified: None })
         })
     }
 }

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Io, Listener};
+use base::{Accepted, Io, Listener};
 use hyper::server::conn::http2;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -73,7 +73,7 @@ pub(crate) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((io, peer)) => match Arc::clone(&slots).try_acquire_owned() {
+            Ok(Accepted { io, address: peer, .. }) => match Arc::clone(&slots).try_acquire_owned() {
                 Ok(slot) => {
                     let connection = Connection { service: service.clone(), tasks: tasks.clone(), slot };
                     tasks.spawn(connection.run(io, shutdown.clone()));

@@ -23,8 +23,8 @@ use tonic::transport::server::Connected;
 use tonic::{Code, Status};
 use tonic_prost::ProstCodec;
 
-use crate::client::Client;
 use crate::output;
+use crate::target::Target;
 
 /// The messages of `proto/perpetuo/admin/v1`.
 pub(crate) mod proto {
@@ -39,7 +39,7 @@ const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Serves until `stop`.
 pub(crate) async fn serve(node: Node, listener: Box<dyn Listener>, stop: CancellationToken) -> anyhow::Result<()> {
     let incoming = stream::unfold(listener, |mut listener| async {
-        let accepted = listener.accept().await.map(|(io, _)| Connection(io));
+        let accepted = listener.accept().await.map(|accepted| Connection(accepted.io));
         Some((accepted, listener))
     });
     tonic::transport::Server::builder()
@@ -206,16 +206,15 @@ pub(crate) struct OfArgs {
     /// The workflow's id.
     #[arg(long)]
     workflow_id: String,
-    /// HOST:PORT of a node's admin service (`cluster dev` prints them).
-    #[arg(long)]
-    admin_address: String,
+    #[command(flatten)]
+    target: Target,
     /// `text` or `json`.
     #[arg(long, short = 'o', default_value = "text")]
     output: String,
 }
 
 pub(crate) async fn of(args: OfArgs) -> anyhow::Result<()> {
-    let located = locate(&args.admin_address, &args.namespace, &args.workflow_id).await?;
+    let located = locate(&args.target, &args.namespace, &args.workflow_id).await?;
     match args.output.as_str() {
         "json" => output::line(
             &serde_json::json!({ "cell": located.cell, "shard": located.shard, "leader": located.leader, "term": located.term })
@@ -232,19 +231,20 @@ pub(crate) async fn of(args: OfArgs) -> anyhow::Result<()> {
 
 /// Asks one node where a workflow lives.
 pub(crate) async fn locate(
-    address: &str,
+    target: &Target,
     namespace: &str,
     workflow_id: &str,
 ) -> anyhow::Result<proto::LocateWorkflowResponse> {
-    let client = Client::lazy(address)?;
+    let client = target.client()?;
     let request = proto::LocateWorkflowRequest { namespace: namespace.to_owned(), workflow_id: workflow_id.to_owned() };
-    client.call(LOCATE, request, CALL_TIMEOUT).await.map_err(|status| explain(&status, address))
+    client.call(LOCATE, request, CALL_TIMEOUT).await.map_err(|status| explain(&status, &target.address))
 }
 
 /// Asks one node how it is.
-pub(crate) async fn status(address: &str) -> anyhow::Result<proto::GetStatusResponse> {
-    let client = Client::lazy(address)?;
-    client.call(STATUS, proto::GetStatusRequest {}, CALL_TIMEOUT).await.map_err(|status| explain(&status, address))
+pub(crate) async fn status(target: &Target) -> anyhow::Result<proto::GetStatusResponse> {
+    let client = target.client()?;
+    let request = proto::GetStatusRequest {};
+    client.call(STATUS, request, CALL_TIMEOUT).await.map_err(|status| explain(&status, &target.address))
 }
 
 fn explain(status: &Status, address: &str) -> anyhow::Error {

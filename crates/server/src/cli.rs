@@ -92,6 +92,15 @@ enum Server {
 enum Cluster {
     /// Several nodes on this machine, one process each, until Ctrl-C.
     Dev(cluster_dev::Args),
+    /// Make certificates to try TLS with.
+    #[command(subcommand)]
+    Certs(Certs),
+}
+
+#[derive(Subcommand)]
+enum Certs {
+    /// Make CAs, and a certificate for each node, for clients and for operators.
+    Create(crate::tls::CreateArgs),
 }
 
 #[derive(Subcommand)]
@@ -127,6 +136,7 @@ pub(crate) fn main() -> ExitCode {
             Command::Config(Config::Check(args)) => config::check(*args),
             Command::Config(Config::Show(args)) => config::show(&args),
             Command::Cluster(Cluster::Dev(args)) => cluster_dev::run(args, &cli.telemetry).await,
+            Command::Cluster(Cluster::Certs(Certs::Create(args))) => crate::tls::create(&args),
             Command::Shard(Shard::Of(args)) => crate::admin::of(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(args) => bench::run(args).await,

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::cli::{LogLevel, Telemetry};
 use crate::config::{Settings, as_toml};
+use crate::target::Target;
 use crate::{admin, output};
 
 #[derive(clap::Args, Debug)]
@@ -106,7 +107,7 @@ impl LocalCluster {
             self.report_the_dead()?;
             let mut ready = true;
             for node in &self.description.nodes {
-                let led = match admin::status(&node.admin_address).await {
+                let led = match admin::status(&Target::plain(&node.admin_address)).await {
                     Ok(status) => status.shards.iter().filter(|shard| shard.leader != 0).count(),
                     Err(_) => 0,
                 };

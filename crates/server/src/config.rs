@@ -14,13 +14,16 @@ mod keys;
 mod settings;
 mod value;
 
+use std::net::IpAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use base::NodeId;
 use cluster::Member;
 
 use crate::assembly::{BALANCE_INTERVAL, Data, Options};
 use crate::telemetry;
+use crate::tls::Files;
 
 pub(crate) use command::{CheckArgs, ShowArgs, as_toml, check, show};
 pub(crate) use flags::Flags;
@@ -36,6 +39,17 @@ pub(crate) struct Config {
     pub(crate) http_address: Option<String>,
     /// None: no admin service.
     pub(crate) admin_address: Option<String>,
+    pub(crate) tls: Tls,
+    pub(crate) connections_per_address_max: usize,
+}
+
+/// The files of the ports that have TLS.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Tls {
+    pub(crate) refresh_interval: Duration,
+    pub(crate) frontend: Option<Files>,
+    pub(crate) admin: Option<Files>,
+    pub(crate) peer: Option<Files>,
 }
 
 /// Which settings may be left out.
@@ -90,6 +104,7 @@ impl Config {
         if settings.string("cluster.name").is_empty() {
             settings.complain("cluster.name", "must not be empty");
         }
+        let tls = tls(&mut settings, &members, node);
         if let Err(problem) = telemetry::check_filter(&settings.string("telemetry.log-filter")) {
             settings.complain("telemetry.log-filter", &problem);
         }
@@ -113,7 +128,8 @@ impl Config {
         };
         let address = |key| Some(settings.string(key)).filter(|address| !address.is_empty());
         let (http_address, admin_address) = (address("listen.http"), address("listen.admin"));
-        Ok(Self { options, data, grpc_address, http_address, admin_address })
+        let connections_per_address_max = settings.count("limits.connections-per-address");
+        Ok(Self { options, data, grpc_address, http_address, admin_address, tls, connections_per_address_max })
     }
 }
 
@@ -171,6 +187,77 @@ fn members(settings: &mut Settings, node: NodeId, profile: Profile) -> Vec<Membe
         (false, _) => {}
     }
     members
+}
+
+fn tls(settings: &mut Settings, members: &[Member], node: NodeId) -> Tls {
+    let refresh_interval = settings.duration("tls.refresh-interval");
+    if refresh_interval.is_zero() {
+        settings.complain("tls.refresh-interval", "must be longer than zero");
+    }
+    let tls = Tls {
+        refresh_interval,
+        frontend: files(settings, "tls.frontend", "client-ca"),
+        admin: files(settings, "tls.admin", "client-ca"),
+        peer: files(settings, "tls.peer", "ca"),
+    };
+    let peer = match settings.string("listen.peer") {
+        address if !address.is_empty() => address,
+        _ => members.iter().find(|member| member.id == node).map(|own| own.peer_address.clone()).unwrap_or_default(),
+    };
+    if members.len() > 1
+        && !peer.is_empty()
+        && tls.peer.is_none()
+        && !is_local(&peer)
+        && !settings.boolean("tls.peer.insecure")
+    {
+        settings.complain(
+            "tls.peer.cert",
+            &format!(
+                "must be set, as key and ca: other machines reach the peer port {peer}, and whoever does could read and change everything (`perpetuo cluster certs create` makes certificates; tls.peer.insecure = true does without)"
+            ),
+        );
+    }
+    let admin = settings.string("listen.admin");
+    let is_safe = tls.admin.as_ref().is_some_and(|files| !files.ca.is_empty());
+    if !admin.is_empty() && !is_safe && !is_local(&admin) && !settings.boolean("tls.admin.insecure") {
+        settings.complain(
+            "tls.admin.client-ca",
+            &format!(
+                "must be set, as cert and key: other machines reach the admin port {admin} (`perpetuo cluster certs create` makes certificates; tls.admin.insecure = true does without)"
+            ),
+        );
+    }
+    Tls { peer: tls.peer.map(|files| Files { host: own_host(members, node), ..files }), ..tls }
+}
+
+/// The files of one port; some of them without the others are a mistake.
+fn files(settings: &mut Settings, section: &str, ca: &str) -> Option<Files> {
+    let key = |name: &str| format!("{section}.{name}");
+    let (cert, private) = (settings.string(&key("cert")), settings.string(&key("key")));
+    let ca_files: Vec<PathBuf> = settings.list(&key(ca)).into_iter().map(PathBuf::from).collect();
+    if cert.is_empty() && private.is_empty() && ca_files.is_empty() {
+        return None;
+    }
+    let must_have_ca = ca == "ca";
+    for (name, is_missing) in
+        [("cert", cert.is_empty()), ("key", private.is_empty()), (ca, ca_files.is_empty() && must_have_ca)]
+    {
+        if is_missing {
+            settings.complain(&key(name), &format!("must be set, as other files of [{section}] are"));
+        }
+    }
+    Some(Files { cert: cert.into(), key: private.into(), ca: ca_files, host: None })
+}
+
+fn own_host(members: &[Member], node: NodeId) -> Option<String> {
+    let own = members.iter().find(|member| member.id == node)?;
+    Some(base::host_of(&own.peer_address).to_owned())
+}
+
+/// Whether only this machine reaches the address.
+fn is_local(address: &str) -> bool {
+    let host = base::host_of(address);
+    host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn history(settings: &Settings) -> history::Config {

@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cluster_dev::LocalCluster;
+use crate::target::Target;
 use crate::{admin, output};
 use worker::{Anywhere, NAMESPACE, TASK_QUEUE, Worker};
 
@@ -183,7 +184,7 @@ async fn leader(cluster: &LocalCluster, not: Option<u64>) -> anyhow::Result<u64>
     let deadline = Instant::now() + STEP_MAX;
     loop {
         for node in cluster.description.nodes.iter().filter(|node| Some(node.id) != not) {
-            if let Ok(located) = admin::locate(&node.admin_address, NAMESPACE, WORKFLOW_ID).await
+            if let Ok(located) = admin::locate(&Target::plain(&node.admin_address), NAMESPACE, WORKFLOW_ID).await
                 && located.leader != 0
                 && Some(located.leader) != not
             {

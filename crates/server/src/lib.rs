@@ -12,12 +12,16 @@ mod client;
 mod cluster_dev;
 mod config;
 mod demo;
+mod door;
+mod doors;
 mod exit;
 mod output;
 mod run;
 mod space;
 mod start_dev;
+mod target;
 mod telemetry;
+mod tls;
 
 use std::process::ExitCode;
 

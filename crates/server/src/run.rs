@@ -1,16 +1,18 @@
 //! `perpetuo server run`: one node of a cluster, as its settings describe it. Also the
 //! parts of a server's life that `start-dev` shares: listen, serve, stop on a signal.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use base::{Listener, Net as _, TcpNet};
+use base::Listener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::assembly::{self, Running};
 use crate::cli::Telemetry;
 use crate::config::{Config, Profile, Sources};
+use crate::door::Protocol;
+use crate::doors::Doors;
 use crate::exit::Stopped;
 use crate::{admin, output, telemetry};
 
@@ -27,7 +29,7 @@ pub(crate) async fn run(args: Args, telemetry: &Telemetry) -> anyhow::Result<()>
     settings.check()?;
     let config = Config::of(settings, Profile::Cluster)?;
     let node = config.options.node;
-    let started = start(config).await?;
+    let started = Box::pin(start(config)).await?;
     output::line(&format!("node {node}: gRPC on {}", started.grpc_address));
     started.serve_until_signal().await
 }
@@ -39,37 +41,34 @@ pub(crate) struct Started {
     grpc: Box<dyn Listener>,
     http: Option<Box<dyn Listener>>,
     admin: Option<Box<dyn Listener>>,
+    /// Looks after the certificates.
+    doors: Doors,
 }
 
 /// Opens the ports first: a taken one must be the first thing a user hears of.
 pub(crate) async fn start(config: Config) -> anyhow::Result<Started> {
-    let Config { options, data, grpc_address, http_address, admin_address } = config;
-    let grpc = listen(&grpc_address).await?;
-    let http = listen_if(http_address.as_deref()).await?;
-    let admin = listen_if(admin_address.as_deref()).await?;
-    let running = assembly::start(options, assembly::Seams::system(&data).await?).await?;
-    Ok(Started { running, grpc_address, grpc, http, admin })
-}
-
-async fn listen_if(address: Option<&str>) -> anyhow::Result<Option<Box<dyn Listener>>> {
-    match address {
-        None => Ok(None),
-        Some(address) => listen(address).await.map(Some),
-    }
-}
-
-async fn listen(address: &str) -> anyhow::Result<Box<dyn Listener>> {
-    TcpNet
-        .listen(address)
-        .await
-        .with_context(|| format!("cannot listen on {address} (is another server running there?)"))
+    let mut doors = Doors::new(&config);
+    let Config { options, data, grpc_address, http_address, admin_address, tls, .. } = config;
+    let grpc = doors.client("gRPC", Protocol::Http2, &grpc_address, tls.frontend.clone()).await?;
+    let http = match &http_address {
+        Some(address) => Some(doors.client("HTTP", Protocol::Http1, address, tls.frontend).await?),
+        None => None,
+    };
+    let admin = match &admin_address {
+        Some(address) => Some(doors.admin(address, tls.admin).await?),
+        None => None,
+    };
+    let net = Arc::new(doors.net(tls.peer)?);
+    let seams = assembly::Seams { net, ..assembly::Seams::system(&data).await? };
+    let running = assembly::start(options, seams).await?;
+    Ok(Started { running, grpc_address, grpc, http, admin, doors })
 }
 
 impl Started {
     /// Serves until SIGTERM or Ctrl-C, then drains: polls end, leaders move, everything
     /// acknowledged is on disk.
     pub(crate) async fn serve_until_signal(self) -> anyhow::Result<()> {
-        let Self { running, grpc, http, admin, .. } = self;
+        let Self { running, grpc, http, admin, doors: _doors, .. } = self;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = CancellationToken::new();

@@ -139,7 +139,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     let config = Config::of(settings, Profile::Development)?;
     let (data, http) = (config.data.clone(), config.http_address.clone());
     let retention = config.options.namespace_retention;
-    let started = run::start(config).await?;
+    let started = Box::pin(run::start(config)).await?;
     let running = &started.running;
     tokio::select! {
         () = running.ready() => {}

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 
-use base::{Io, Listener, Net};
+use base::{Accepted, Io, Listener, Net};
 
 type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
@@ -19,10 +19,10 @@ impl Listener for SimListener {
         self.0.local_addr()
     }
 
-    fn accept(&mut self) -> BoxFuture<'_, io::Result<(Box<dyn Io>, SocketAddr)>> {
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<Accepted>> {
         Box::pin(async {
-            let (stream, peer) = self.0.accept().await?;
-            Ok((Box::new(stream) as Box<dyn Io>, peer))
+            let (stream, address) = self.0.accept().await?;
+            Ok(Accepted { io: Box::new(stream), address, certified: None })
         })
     }
 }

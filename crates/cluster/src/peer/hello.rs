@@ -59,7 +59,11 @@ impl From<Verdict> for HelloError {
 
 impl From<io::Error> for HelloError {
     fn from(error: io::Error) -> Self {
-        Self::Io(error.to_string())
+        match error.kind() {
+            // TLS: trying again will not help until somebody acts.
+            io::ErrorKind::InvalidData => Self::Refused(error.to_string()),
+            _ => Self::Io(error.to_string()),
+        }
     }
 }
 
@@ -87,17 +91,13 @@ pub(crate) async fn dial(
 pub(crate) async fn accept(
     mut io: Box<dyn Io>,
     introduce: impl Fn(NodeId) -> Hello,
-    expects: impl Fn(NodeId) -> bool,
+    expects: impl Fn(NodeId) -> Result<(), HelloError>,
     judge: impl Fn(&Hello) -> Result<(), HelloError>,
 ) -> Result<Established, HelloError> {
     let (theirs, received) = timeout(HELLO_TIMEOUT, receive(&mut io)).await.map_err(|_| HelloError::Timeout)??;
     let node = NodeId(theirs.node_id);
     let mine = introduce(node);
-    let expected = || match expects(node) {
-        true => Ok(()),
-        false => Err(HelloError::Refused(format!("node {node} is not expected to dial node {}", mine.node_id))),
-    };
-    let checked = check(&mine, &theirs).and_then(|()| expected()).and_then(|()| judge(&theirs));
+    let checked = check(&mine, &theirs).and_then(|()| expects(node)).and_then(|()| judge(&theirs));
     match checked {
         Ok(()) => {
             timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine))).await.map_err(|_| HelloError::Timeout)??;

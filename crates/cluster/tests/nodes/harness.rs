@@ -16,7 +16,8 @@ use api::internal::history_request::Request as HistoryKind;
 use api::internal::matching_response::Response as MatchingKind;
 use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingResponse, PartitionKey};
 use async_trait::async_trait;
-use base::{CellRange, Entropy as _, Io, Listener, Net, NodeId, SeededEntropy, ShardId, SystemClock, TcpNet};
+use base::{Accepted, CellRange, Certified, Entropy as _, Io, Listener, Net, NodeId};
+use base::{SeededEntropy, ShardId, SystemClock, TcpNet};
 use cluster::{ActivityReservation, Config, HistoryService, MatchingService, Member, Node, NodeError};
 use consensus::{Group, Role};
 use storage::{MemoryDisk, MemoryKv, StoreId, WalConfig};
@@ -43,6 +44,40 @@ pub(crate) struct NamedNet {
     /// How many connections were made.
     pub(crate) connects: Arc<AtomicUsize>,
     frozen: Arc<AtomicBool>,
+    /// The only host that certificates of those who connect are for; none: no certificates.
+    pub(crate) certified: Arc<Mutex<Option<&'static str>>>,
+}
+
+/// Gives everybody who connects a certificate.
+struct Certifying {
+    listener: Box<dyn Listener>,
+    certified: Arc<Mutex<Option<&'static str>>>,
+}
+
+struct For(&'static str);
+
+impl Certified for For {
+    fn is_host(&self, host: &str) -> bool {
+        host == self.0
+    }
+
+    fn describe(&self) -> String {
+        format!("for {}", self.0)
+    }
+}
+
+impl Listener for Certifying {
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    fn accept(&mut self) -> Pin<Box<dyn Future<Output = io::Result<Accepted>> + Send + '_>> {
+        Box::pin(async {
+            let accepted = self.listener.accept().await?;
+            let certified = self.certified.lock().unwrap().map(|host| Arc::new(For(host)) as Arc<dyn Certified>);
+            Ok(Accepted { certified, ..accepted })
+        })
+    }
 }
 
 impl NamedNet {
@@ -89,10 +124,11 @@ impl AsyncWrite for Freezable {
 impl Net for NamedNet {
     fn listen(&self, address: &str) -> Pin<Box<dyn Future<Output = io::Result<Box<dyn Listener>>> + Send>> {
         let (ports, name) = (Arc::clone(&self.ports), address.to_owned());
+        let certified = Arc::clone(&self.certified);
         Box::pin(async move {
             let listener = TcpNet.listen("127.0.0.1:0").await?;
             ports.lock().unwrap().insert(name, listener.local_addr()?);
-            Ok(listener)
+            Ok(Box::new(Certifying { listener, certified }) as Box<dyn Listener>)
         })
     }
 

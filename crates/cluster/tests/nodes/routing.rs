@@ -90,3 +90,22 @@ async fn a_strangers_peer_is_refused() {
     cluster.start_node(2).await.unwrap();
     cluster.everyone_sees(&[1, 2]).await;
 }
+
+#[tokio::test]
+async fn a_node_must_have_a_certificate_for_its_own_host() {
+    let mut cluster = Cluster::start(2).await;
+    cluster.everyone_sees(&[1, 2]).await;
+    for (host, is_let_in) in [("node-9", false), ("node-1", true)] {
+        *cluster.net.certified.lock().unwrap() = Some(host);
+        cluster.kill(2);
+        cluster.everyone_sees(&[1]).await;
+        let connects = cluster.net.connects.load(Ordering::SeqCst);
+        cluster.start_node(2).await.unwrap();
+        if is_let_in {
+            cluster.everyone_sees(&[1, 2]).await;
+        } else {
+            until("some attempts", || cluster.net.connects.load(Ordering::SeqCst) >= connects + 4).await;
+            assert_eq!(cluster.at(1).node.router().live_nodes(), [NodeId(1)]);
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::{Io, Listener};
+use base::{Accepted, Io, Listener};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -37,7 +37,7 @@ pub(super) async fn serve(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((io, peer)) => match Arc::clone(&slots).try_acquire_owned() {
+            Ok(Accepted { io, address: peer, .. }) => match Arc::clone(&slots).try_acquire_owned() {
                 Ok(slot) => {
                     let connection = connection(api.clone(), io, shutdown.clone());
                     let task = abort.clone().run_until_cancelled_owned(async move {

@@ -7,6 +7,7 @@ use super::keys::{KEYS, SECTIONS};
 use super::settings::Origin;
 use super::{Config, Flags, Profile, Settings, Sources};
 use crate::output;
+use crate::tls::{self, Role};
 
 #[derive(clap::Args, Debug)]
 pub(crate) struct CheckArgs {
@@ -29,6 +30,13 @@ pub(crate) fn check(args: CheckArgs) -> anyhow::Result<()> {
     let shown = args.file.display().to_string();
     let sources = Sources { config: Some(args.file), flags: args.flags };
     let config = Config::of(sources.settings(), Profile::Cluster)?;
+    for (files, role) in
+        [(&config.tls.frontend, Role::Http2), (&config.tls.admin, Role::Http2), (&config.tls.peer, Role::Peer)]
+    {
+        if let Some(files) = files {
+            tls::read(files, role)?;
+        }
+    }
     output::line(&format!(
         "{shown} is valid: node {} of cluster {:?}, {} member(s), {} shards",
         config.options.node,

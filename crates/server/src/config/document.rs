@@ -34,6 +34,11 @@ members = [\"1=n1.example:7234\", \"2=n2.example:7234\", \"3=n3.example:7234\"]
 [listen]
 grpc = \"0.0.0.0:7233\"
 peer = \"0.0.0.0:7234\"
+
+[tls.peer]
+cert = \"/etc/perpetuo/n1.crt\"
+key  = \"/etc/perpetuo/n1.key\"
+ca   = [\"/etc/perpetuo/ca.crt\"]
 ";
 
 pub(crate) fn markdown() -> String {

@@ -112,6 +112,33 @@ fn mistakes_are_all_found_and_placed() {
 }
 
 #[test]
+fn ports_that_other_machines_reach_need_certificates_or_a_loud_word() {
+    let node = |more: &str| {
+        let text = "[node]\nid = 1\ndata-dir = \"d\"\n[cluster]\nmembers = [\"1=n1:1\", \"2=n2:1\"]\n";
+        let mut settings = file(text);
+        settings.text(Path::new("more.toml"), more);
+        Config::of(settings, Profile::Cluster).map(|config| config.tls).map_err(|problems| problems.to_string())
+    };
+    let refused = |more: &str, key: &str| {
+        let problem = node(more).expect_err("refused");
+        assert!(problem.contains(key), "{problem}");
+    };
+    refused("", "tls.peer.cert: must be set, as key and ca: other machines reach the peer port n1:1");
+    refused("[listen]\npeer = \"0.0.0.0:1\"\n", "reach the peer port 0.0.0.0:1");
+    let local = "[listen]\npeer = \"127.0.0.1:1\"\n";
+    assert_eq!(node(local).expect("only this machine").peer, None);
+    assert_eq!(node("[tls.peer]\ninsecure = true\n").expect("said aloud").peer, None);
+    refused(&format!("{local}admin = \"n1:2\"\n"), "tls.admin.client-ca: must be set");
+    let admin = format!("{local}admin = \"n1:2\"\n[tls.admin]\n");
+    refused(&format!("{admin}cert = \"c\"\nkey = \"k\"\n"), "tls.admin.client-ca: must be set");
+    node(&format!("{admin}insecure = true\n")).expect("said aloud");
+    node(&format!("{admin}cert = \"c\"\nkey = \"k\"\nclient-ca = [\"a\"]\n")).expect("on both sides");
+    refused("[tls.peer]\ncert = \"c\"\n", "tls.peer.key: must be set, as other files of [tls.peer] are");
+    let tls = node("[tls.peer]\ncert = \"c\"\nkey = \"k\"\nca = [\"a\"]\n").expect("valid");
+    assert_eq!(tls.peer.expect("files").host.as_deref(), Some("n1"));
+}
+
+#[test]
 fn what_is_no_toml_has_a_place_too() {
     let found = problems(file("[node]\nid = 1\nid = 2\n"));
     assert!(found[0].starts_with("n1.toml:3: duplicate key"), "{found:?}");

@@ -4,3 +4,4 @@ mod configuration;
 mod process;
 mod restart;
 mod start_dev;
+mod three_nodes;

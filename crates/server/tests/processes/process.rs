@@ -2,11 +2,12 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStderr, ChildStdout, Command, Output, Stdio};
 
 pub(crate) struct Process {
     child: Child,
     stdout: BufReader<ChildStdout>,
+    stderr: BufReader<ChildStderr>,
 }
 
 pub(crate) fn command(args: &[&str]) -> Command {
@@ -28,7 +29,8 @@ impl Process {
     pub(crate) fn spawn(args: &[&str]) -> Self {
         let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
-        Self { child, stdout }
+        let stderr = BufReader::new(child.stderr.take().expect("piped"));
+        Self { child, stdout, stderr }
     }
 
     /// Waits until it has written a line with `text`.
@@ -46,6 +48,18 @@ impl Process {
         panic!("it ended before it wrote {text:?}: {}", self.errors());
     }
 
+    /// Waits until it has logged a line with `text`.
+    pub(crate) fn wait_for_error(&mut self, text: &str) {
+        let mut line = String::new();
+        while self.stderr.read_line(&mut line).expect("it can be read") > 0 {
+            if line.contains(text) {
+                return;
+            }
+            line.clear();
+        }
+        panic!("it ended before it logged {text:?}");
+    }
+
     /// SIGKILL, without waiting for the end.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("it was running");
@@ -53,9 +67,7 @@ impl Process {
 
     fn errors(&mut self) -> String {
         let mut errors = String::new();
-        if let Some(mut stderr) = self.child.stderr.take() {
-            let _ = stderr.read_to_string(&mut errors);
-        }
+        let _ = self.stderr.read_to_string(&mut errors);
         errors
     }
 }
