@@ -5,12 +5,13 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use base::{Io, Listener, cell_of};
-use cluster::Node;
+use cluster::{Member, Node};
 use consensus::Role;
 use futures_util::stream;
 use http::{Request, Response};
@@ -37,13 +38,18 @@ const STATUS: &str = "/perpetuo.admin.v1.AdminService/GetStatus";
 const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves until `stop`.
-pub(crate) async fn serve(node: Node, listener: Box<dyn Listener>, stop: CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn serve(
+    node: Node,
+    members: Vec<Member>,
+    listener: Box<dyn Listener>,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
     let incoming = stream::unfold(listener, |mut listener| async {
         let accepted = listener.accept().await.map(|accepted| Connection(accepted.io));
         Some((accepted, listener))
     });
     tonic::transport::Server::builder()
-        .add_service(Admin { node })
+        .add_service(Admin { node, members: members.into() })
         .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await
         .context("the admin service failed")
@@ -84,6 +90,7 @@ impl AsyncWrite for Connection {
 #[derive(Clone)]
 struct Admin {
     node: Node,
+    members: Arc<[Member]>,
 }
 
 impl Admin {
@@ -118,10 +125,17 @@ impl Admin {
                 fenced: status.fenced,
             }
         });
+        let live = router.live_nodes();
+        let nodes = self.members.iter().map(|member| proto::NodeStatus {
+            id: member.id.0,
+            peer_address: member.peer_address.clone(),
+            alive: live.contains(&member.id),
+        });
         proto::GetStatusResponse {
             node_id: router.this_node().0,
-            live_nodes: router.live_nodes().into_iter().map(|node| node.0).collect(),
+            live_nodes: live.iter().map(|node| node.0).collect(),
             shards: shards.collect(),
+            nodes: nodes.collect(),
         }
     }
 

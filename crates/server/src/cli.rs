@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::{bench, cluster_dev, config, demo, exit, output, run, start_dev, telemetry};
+use crate::{bench, cluster_dev, config, demo, exit, operators, output, run, start_dev, telemetry};
 
 #[derive(Parser)]
 #[command(
@@ -68,6 +68,9 @@ enum Command {
     /// Run and look at clusters.
     #[command(subcommand)]
     Cluster(Cluster),
+    /// Look at nodes.
+    #[command(subcommand)]
+    Node(Node),
     /// Look at shards.
     #[command(subcommand)]
     Shard(Shard),
@@ -92,6 +95,14 @@ enum Server {
 enum Cluster {
     /// Several nodes on this machine, one process each, until Ctrl-C.
     Dev(cluster_dev::Args),
+    /// Say which nodes live, whether every shard has a leader, and what that means.
+    ///
+    /// Exit code 0: healthy. 3: nodes are dead or shards have no leader. 1: nobody answers.
+    Status(operators::Args),
+    /// Say whether a node can be stopped without harm.
+    ///
+    /// Exit code 0: yes. 4: no. 1: nobody answers.
+    CanStop(operators::CanStopArgs),
     /// Make certificates to try TLS with.
     #[command(subcommand)]
     Certs(Certs),
@@ -112,7 +123,15 @@ enum Config {
 }
 
 #[derive(Subcommand)]
+enum Node {
+    /// All nodes of the cluster, and how many shards each leads.
+    List(operators::Args),
+}
+
+#[derive(Subcommand)]
 enum Shard {
+    /// All shards, who leads them, and how far this node's copy is.
+    List(operators::Args),
     /// Which shard a workflow lives in, and which node leads it.
     Of(crate::admin::OfArgs),
 }
@@ -137,6 +156,10 @@ pub(crate) fn main() -> ExitCode {
             Command::Config(Config::Show(args)) => config::show(&args),
             Command::Cluster(Cluster::Dev(args)) => cluster_dev::run(args, &cli.telemetry).await,
             Command::Cluster(Cluster::Certs(Certs::Create(args))) => crate::tls::create(&args),
+            Command::Cluster(Cluster::Status(args)) => operators::status(args).await,
+            Command::Cluster(Cluster::CanStop(args)) => operators::can_stop(args).await,
+            Command::Node(Node::List(args)) => operators::nodes(args).await,
+            Command::Shard(Shard::List(args)) => operators::shards(args).await,
             Command::Shard(Shard::Of(args)) => crate::admin::of(args).await,
             Command::Demo(args) => demo::run(args).await,
             Command::Bench(args) => bench::run(args).await,
@@ -146,9 +169,12 @@ pub(crate) fn main() -> ExitCode {
     runtime.shutdown_background();
     match result {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            output::error(&format!("{error:#}"));
-            exit::code(&error)
-        }
+        Err(error) => match error.downcast_ref::<exit::Verdict>() {
+            Some(verdict) => verdict.code(),
+            None => {
+                output::error(&format!("{error:#}"));
+                exit::code(&error)
+            }
+        },
     }
 }

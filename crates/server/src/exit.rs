@@ -15,6 +15,24 @@ const STORAGE_FAILED: u8 = 74;
 #[error("{0}; the node stops so that it cannot answer wrongly")]
 pub(crate) struct Stopped(pub(crate) Failed);
 
+/// What a command has found out, and has said already.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+pub(crate) enum Verdict {
+    #[error("the cluster is not healthy")]
+    Unhealthy,
+    #[error("it would do harm")]
+    Unsafe,
+}
+
+impl Verdict {
+    pub(crate) fn code(self) -> ExitCode {
+        ExitCode::from(match self {
+            Self::Unhealthy => 3,
+            Self::Unsafe => 4,
+        })
+    }
+}
+
 pub(crate) fn code(error: &anyhow::Error) -> ExitCode {
     let is_of_storage = error.chain().any(|cause| {
         matches!(cause.downcast_ref(), Some(Stopped(Failed::Storage(_))))

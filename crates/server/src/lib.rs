@@ -15,6 +15,7 @@ mod demo;
 mod door;
 mod doors;
 mod exit;
+mod operators;
 mod output;
 mod run;
 mod space;

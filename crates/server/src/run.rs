@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use base::Listener;
+use cluster::Member;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -41,6 +42,7 @@ pub(crate) struct Started {
     grpc: Box<dyn Listener>,
     http: Option<Box<dyn Listener>>,
     admin: Option<Box<dyn Listener>>,
+    members: Vec<Member>,
     /// Looks after the certificates.
     doors: Doors,
 }
@@ -60,22 +62,23 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Started> {
     };
     let net = Arc::new(doors.net(tls.peer)?);
     let seams = assembly::Seams { net, ..assembly::Seams::system(&data).await? };
+    let members = options.members.clone();
     let running = assembly::start(options, seams).await?;
-    Ok(Started { running, grpc_address, grpc, http, admin, doors })
+    Ok(Started { running, grpc_address, grpc, http, admin, members, doors })
 }
 
 impl Started {
     /// Serves until SIGTERM or Ctrl-C, then drains: polls end, leaders move, everything
     /// acknowledged is on disk.
     pub(crate) async fn serve_until_signal(self) -> anyhow::Result<()> {
-        let Self { running, grpc, http, admin, doors: _doors, .. } = self;
+        let Self { running, grpc, http, admin, members, doors: _doors, .. } = self;
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
         let stop = CancellationToken::new();
         let serve = running.serve(grpc, http, stop.clone());
         let admin = async {
             match admin {
-                Some(listener) => admin::serve(running.node().clone(), listener, stop.clone()).await,
+                Some(listener) => admin::serve(running.node().clone(), members, listener, stop.clone()).await,
                 None => std::future::pending().await,
             }
         };
