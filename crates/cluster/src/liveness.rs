@@ -32,7 +32,7 @@ const LOST_AFTER: Duration = Duration::from_millis(800);
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(crate) struct View {
     pub(crate) live: Vec<NodeId>,
-    /// Live and not about to leave: where task-queue partitions go.
+    /// Live, not about to leave and not out of room: where task-queue partitions and leaders go.
     pub(crate) eligible: Vec<NodeId>,
 }
 
@@ -56,15 +56,34 @@ struct Peer {
     heard: Option<Instant>,
 }
 
+impl Peer {
+    fn is_critical(&self) -> bool {
+        room::level(&self.shortage) == SpaceLevel::Critical
+    }
+}
+
 impl Members {
     fn beat(&mut self, node: NodeId, incarnation: u64, is_draining: bool, shortage: Said, now: Instant) {
         let Some(peer) = self.peers.get_mut(&node) else { return };
         // A process that was restarted has forgotten its pollers, even if it was back
         // before anybody missed it.
-        if !peer.is_live || peer.incarnation != incarnation || peer.is_draining != is_draining {
+        let is_critical = room::level(&shortage) == SpaceLevel::Critical;
+        if !peer.is_live
+            || peer.incarnation != incarnation
+            || peer.is_draining != is_draining
+            || peer.is_critical() != is_critical
+        {
             self.version += 1;
         }
         *peer = Peer { incarnation, is_live: true, is_connected: true, is_draining, shortage, heard: Some(now) };
+    }
+
+    fn report_disk(&mut self, shortage: Said) {
+        let is_critical = |said: &Said| room::level(said) == SpaceLevel::Critical;
+        if is_critical(&self.shortage) != is_critical(&shortage) {
+            self.version += 1;
+        }
+        self.shortage = shortage;
     }
 
     fn drain(&mut self) {
@@ -96,9 +115,13 @@ impl Members {
     }
 
     fn view(&self) -> View {
-        let mut nodes: Vec<(NodeId, bool)> =
-            self.peers.iter().filter(|(_, peer)| peer.is_live).map(|(&node, peer)| (node, peer.is_draining)).collect();
-        nodes.push((self.this, self.is_draining));
+        let mut nodes: Vec<(NodeId, bool)> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.is_live)
+            .map(|(&node, peer)| (node, peer.is_draining || peer.is_critical()))
+            .collect();
+        nodes.push((self.this, self.is_draining || room::level(&self.shortage) == SpaceLevel::Critical));
         nodes.sort_unstable();
         View {
             live: nodes.iter().map(|&(node, _)| node).collect(),
@@ -147,7 +170,7 @@ impl Liveness {
 
     /// What this node has to say of its disk.
     pub(crate) fn report_disk(&self, shortage: Said) {
-        self.change(|members| members.shortage = shortage);
+        self.change(|members| members.report_disk(shortage));
     }
 
     /// What this node said last.
@@ -257,5 +280,25 @@ mod tests {
         members.drain();
         members.drain();
         assert_eq!((members.version, members.view().eligible), (version + 2, vec![A]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_node_without_room_is_no_place_for_leaders() {
+        let (mut members, now) = (members(), Instant::now());
+        let shortage = |level| {
+            let place = "/data".to_owned();
+            Some(Arc::new(crate::DiskShortage { node: A, level, place, free_bytes: 1, needed_bytes: 2 }))
+        };
+        members.beat(A, 7, false, shortage(SpaceLevel::Low), now);
+        assert_eq!(members.view().eligible, [A, B]);
+        let version = members.version;
+        members.beat(A, 7, false, shortage(SpaceLevel::Critical), now);
+        assert_eq!((members.version, members.view().eligible), (version + 1, vec![B]));
+        members.report_disk(shortage(SpaceLevel::Critical));
+        members.report_disk(shortage(SpaceLevel::Critical));
+        assert_eq!((members.version, members.view().eligible), (version + 2, vec![]));
+        members.report_disk(None);
+        members.beat(A, 7, false, None, now);
+        assert_eq!((members.version, members.view().eligible), (version + 4, vec![A, B]));
     }
 }
