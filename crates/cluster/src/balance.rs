@@ -5,7 +5,7 @@
 //! acts: it hands some of its groups to the node that leads the least, until the two differ
 //! by less than two. So nothing moves when nothing is gained by it, and nothing moves back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,7 +34,9 @@ pub(crate) async fn run(this: NodeId, services: Arc<Services>, groups: Vec<Group
             since.entry(node).or_insert(now);
         }
         let settled = since.iter().filter(|(_, since)| now.saturating_duration_since(**since) >= SETTLED_AFTER);
-        let settled: Vec<NodeId> = settled.map(|(node, _)| *node).collect();
+        // Who joined later follows everywhere and can lead nothing.
+        let voters: BTreeSet<NodeId> = groups.iter().flat_map(Group::voters).collect();
+        let settled: Vec<NodeId> = settled.map(|(node, _)| *node).filter(|node| voters.contains(node)).collect();
         let leaders: Option<Vec<NodeId>> = groups.iter().map(|group| leader(*group.role().borrow(), this)).collect();
         // Where a leader is missing, electing one comes first.
         let Some(leaders) = leaders else { continue };

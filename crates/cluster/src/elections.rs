@@ -18,13 +18,20 @@ pub(crate) async fn replace_leader(dead: NodeId, this: NodeId, live: Vec<NodeId>
     for turn in 0..live.len() {
         for (number, group) in groups.iter().enumerate() {
             let role = *group.role().borrow();
-            if is_leaderless(role, dead) && rank(number as u64, this, &live) == turn {
+            if is_leaderless(role, dead) && rank(number as u64, this, &candidates(group, &live)) == turn {
                 tracing::info!(group = number, %dead, "the leader is dead: election");
                 group.campaign().await;
             }
         }
         sleep(STAGGER).await;
     }
+}
+
+/// Those of the live nodes that can be elected.
+fn candidates(group: &Group, live: &[NodeId]) -> Vec<NodeId> {
+    let voters = group.voters();
+    // Where nothing is applied yet all are equal.
+    live.iter().copied().filter(|node| voters.is_empty() || voters.contains(node)).collect()
 }
 
 fn is_leaderless(role: Role, dead: NodeId) -> bool {

@@ -24,7 +24,8 @@ use storage::{Kv, StoreId};
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 
-use crate::metadata::{self, LoadError};
+use crate::metadata::proto::NodeState;
+use crate::metadata::{self, LoadError, Registry};
 use crate::{Member, NodeError};
 
 /// How often a node that waits for others says so.
@@ -47,6 +48,8 @@ pub(crate) struct Formation {
     members: BTreeSet<NodeId>,
     has_data: bool,
     planted_welcome_wiped: bool,
+    /// Nodes that joined later are in group 0.
+    registry: Arc<Registry>,
     state: Mutex<State>,
     changed: watch::Sender<()>,
 }
@@ -64,6 +67,7 @@ struct State {
 impl Formation {
     pub(crate) fn load(
         kv: &dyn Kv,
+        registry: Arc<Registry>,
         (node, store): (NodeId, StoreId),
         members: &[Member],
         has_data: bool,
@@ -73,7 +77,7 @@ impl Formation {
         let state = Mutex::new(State { roster, ..State::default() });
         let members = members.iter().map(|member| member.id).collect();
         let changed = watch::Sender::new(());
-        Ok(Arc::new(Self { node, store, members, has_data, planted_welcome_wiped, state, changed }))
+        Ok(Arc::new(Self { node, store, members, has_data, planted_welcome_wiped, registry, state, changed }))
     }
 
     /// Whether groups may run here.
@@ -99,6 +103,10 @@ impl Formation {
             (Some(mine), Some(other)) if mine.uid != other.uid => Err(Verdict::Refused(format!(
                 "node {node} belongs to another cluster of the same name, one that was founded apart from this one"
             ))),
+            // This copy of group 0 may lag: it will know the node when that dials again.
+            (Some(mine), Some(_)) if !self.knows(mine, node) => {
+                Err(Verdict::Refused(format!("node {node} is not known to be of the cluster yet")))
+            }
             (Some(mine), _) => self.check(mine, node, store).map_err(Verdict::TheyAreOutcast),
             (None, Some(other)) => {
                 self.check(other, self.node, self.store).map_err(Verdict::Outcast)?;
@@ -156,7 +164,11 @@ impl Formation {
                 _ = changed.changed() => {}
                 () = sleep_until(complain_at) => {
                     let missing = self.missing();
-                    tracing::warn!(?missing, "the cluster is not founded yet: it begins when all members have met");
+                    tracing::warn!(
+                        ?missing,
+                        "waiting for members: a cluster is founded when all have met. If it is there already, let this \
+                         node join it instead"
+                    );
                     complain_at += WAITING_INTERVAL;
                 }
             }
@@ -187,8 +199,19 @@ impl Formation {
         missing.map(|node| node.0).collect()
     }
 
+    fn knows(&self, roster: &Roster, node: NodeId) -> bool {
+        roster.stores.contains_key(&node.0) || self.registry.read(|table| table.node(node).is_some())
+    }
+
     fn check(&self, roster: &Roster, node: NodeId, store: StoreId) -> Result<(), String> {
-        match roster.stores.get(&node.0) {
+        let (recorded, is_removed) = self.registry.read(|table| {
+            let node = table.node(node);
+            (node.map(|node| node.store_id.clone()), node.is_some_and(|node| node.state() == NodeState::Removed))
+        });
+        if is_removed {
+            return Err(format!("node {node} was removed from the cluster"));
+        }
+        match recorded.as_ref().or_else(|| roster.stores.get(&node.0)) {
             Some(known) if *known == bytes(store) || self.planted_welcome_wiped => Ok(()),
             Some(known) => {
                 let known = store_id(known).unwrap_or_default();
@@ -198,7 +221,7 @@ impl Formation {
                     remedy(node)
                 ))
             }
-            None => Err(format!("the cluster was founded without node {node}")),
+            None => Err(format!("the cluster was founded without node {node}: let it join instead")),
         }
     }
 

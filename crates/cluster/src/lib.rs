@@ -8,6 +8,8 @@
 mod balance;
 mod elections;
 mod formation;
+mod join;
+mod learners;
 mod liveness;
 mod metadata;
 mod namespace;
@@ -21,6 +23,7 @@ mod services;
 mod starts;
 mod task_queue;
 
+pub use join::Join;
 pub use namespace::{Namespace, NamespaceChange, Namespaces, SYSTEM_NAMESPACE};
 pub use node::{Config, Member, Node, NodeError};
 pub use room::DiskShortage;

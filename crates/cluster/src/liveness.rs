@@ -9,7 +9,7 @@
 //! A hello is not enough: a node that can only send would seem alive at each attempt. It
 //! beats once it has heard the answer to its hello.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -86,6 +86,17 @@ impl Members {
         self.shortage = shortage;
     }
 
+    fn follow(&mut self, nodes: &BTreeSet<NodeId>) {
+        let before = self.peers.len();
+        self.peers.retain(|node, _| nodes.contains(node));
+        if self.peers.len() != before {
+            self.version += 1;
+        }
+        for &node in nodes {
+            self.peers.entry(node).or_default();
+        }
+    }
+
     fn drain(&mut self) {
         if !self.is_draining {
             self.is_draining = true;
@@ -141,9 +152,8 @@ pub(crate) struct Liveness {
 }
 
 impl Liveness {
-    pub(crate) fn new(this: NodeId, peers: impl Iterator<Item = NodeId>) -> Arc<Self> {
-        let peers = peers.map(|node| (node, Peer::default())).collect();
-        let members = Members { this, is_draining: false, shortage: None, peers, version: 0 };
+    pub(crate) fn new(this: NodeId) -> Arc<Self> {
+        let members = Members { this, is_draining: false, shortage: None, peers: BTreeMap::new(), version: 0 };
         let view = watch::Sender::new(Arc::new(members.view()));
         let (version, shortage) = (watch::Sender::new(0), watch::Sender::new(None));
         Arc::new(Self { members: Mutex::new(members), view, version, shortage })
@@ -151,6 +161,11 @@ impl Liveness {
 
     pub(crate) fn beat(&self, node: NodeId, incarnation: u64, is_draining: bool, shortage: Said) {
         self.change(|members| members.beat(node, incarnation, is_draining, shortage, Instant::now()));
+    }
+
+    /// The nodes that there are now, this one left out.
+    pub(crate) fn follow(&self, nodes: &BTreeSet<NodeId>) {
+        self.change(|members| members.follow(nodes));
     }
 
     pub(crate) fn disconnected(&self, node: NodeId) {
@@ -264,6 +279,20 @@ mod tests {
         let version = members.version;
         members.beat(A, 7, false, None, at(2000));
         assert_eq!((members.view().live, members.version), (vec![A, B], version + 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nodes_come_and_go() {
+        let (mut members, now) = (members(), Instant::now());
+        members.beat(A, 7, false, None, now);
+        members.follow(&[A, C, NodeId(4)].into());
+        assert_eq!(members.version, 1, "who is not heard of changes nothing");
+        members.beat(NodeId(4), 9, false, None, now);
+        assert_eq!(members.view().live, [A, B, NodeId(4)]);
+        members.follow(&[C, NodeId(4)].into());
+        assert_eq!((members.view().live, members.version), (vec![B, NodeId(4)], 3));
+        members.beat(A, 7, false, None, now);
+        assert_eq!(members.view().live, [B, NodeId(4)]);
     }
 
     #[tokio::test(start_paused = true)]

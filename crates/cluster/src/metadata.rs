@@ -20,7 +20,7 @@ pub(crate) mod proto {
 
 pub(crate) use proposer::{Birth, Proposer};
 pub(crate) use record::{from_record, to_record};
-pub(crate) use roster::{keep_roster, roster};
+pub(crate) use roster::{joined, keep_joined, keep_roster, roster};
 pub(crate) use table::{LoadError, Table, check_directory};
 
 use crate::{Namespace, TaskQueueSettings};

@@ -115,7 +115,7 @@ impl Namespaces {
         self.commit(Change::UpdateTaskQueue(UpdateTaskQueue { task_queue, version }), deadline).await
     }
 
-    async fn commit(&self, change: Change, deadline: Instant) -> Result<(), Error> {
+    pub(crate) async fn commit(&self, change: Change, deadline: Instant) -> Result<(), Error> {
         let request = Bytes::from(MetadataRequest { change: Some(change) }.encode_to_vec());
         let mut attempt = 1;
         let index = loop {

@@ -1,12 +1,13 @@
 //! One node: its peers' streams, its groups, group 0 and the router.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
-
 use std::time::Duration;
 
 use api::internal::Hello;
 use base::{Clock, Entropy, Listener, Net, NodeId, ShardId};
 use consensus::{ApplyObserver, Group, Host, Role};
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 use storage::{Kv, SpaceLevel, Wal};
 use tokio::time::{sleep, timeout};
@@ -14,13 +15,14 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use crate::formation::Formation;
+use crate::join::Joining;
 use crate::liveness::{BEAT_INTERVAL, Liveness};
 use crate::metadata::proto::{ClusterRecord, DirectoryRecord, NodeRecord, NodeState};
 use crate::metadata::{self, Birth, LoadError, Proposer, Registry};
-use crate::peer::{PROTOCOL_VERSION, Peers};
+use crate::peer::{PROTOCOL_VERSION, Peers, World};
 use crate::placement::{self, ShardMap};
 use crate::starts::Starts;
-use crate::{DiskShortage, Namespaces, Router, Services, balance, elections, room};
+use crate::{DiskShortage, Join, Namespaces, Router, Services, balance, elections, join, learners, room};
 
 /// What moving leaders away may take at most.
 const TRANSFER_TIMEOUT: Duration = Duration::from_millis(1500);
@@ -46,6 +48,8 @@ pub struct Config {
     pub cluster_id: String,
     /// All nodes, this one included. A single one needs no peer listener.
     pub members: Vec<Member>,
+    /// Instead of `node`, `members` and `shards`: the node asks to be let in, once.
+    pub join: Option<Join>,
     /// Where to listen for them, when it is another address than the one of the list.
     pub listen: Option<String>,
     /// Fixed at the first start of the cluster.
@@ -115,22 +119,23 @@ impl Node {
     /// Starts listening, all groups, group 0 and the beats. The first start of a cluster
     /// waits until all members have met. Returns before any leader is elected.
     pub async fn start(
-        config: Config,
+        mut config: Config,
         net: Arc<dyn Net>,
         _clock: Arc<dyn Clock>,
         entropy: Arc<dyn Entropy>,
         wal: Wal,
         kv: Arc<dyn Kv>,
     ) -> Result<Self, NodeError> {
+        join::settle(&mut config, &*net, &*entropy, wal.store_id(), &*kv).await?;
         config.check()?;
         let registry = open_registry(&config, &*kv)?;
         let listener = listen(&config, &*net).await?;
-        let liveness = Liveness::new(config.node, config.peers().map(|peer| peer.id));
-        let services = Services::new(liveness);
+        let services = Services::new(Liveness::new(config.node));
         let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
         let stop_guard = stop.clone().drop_guard();
         let formation = Formation::load(
             &*kv,
+            Arc::clone(&registry),
             (config.node, wal.store_id()),
             &config.members,
             !wal.groups().is_empty(),
@@ -139,11 +144,14 @@ impl Node {
         let peers = Peers::new(
             hello(&config, &*entropy, wal.starts()),
             (Arc::clone(&formation), Starts::load(Arc::clone(&kv))?),
-            &config.members,
-            net,
-            Arc::clone(&entropy),
+            World {
+                address: config.address().to_owned(),
+                net,
+                entropy: Arc::clone(&entropy),
+                tracker: tracker.clone(),
+                stop: stop.clone(),
+            },
             Arc::clone(&services),
-            stop.clone(),
         );
         let host = Host::new(
             config.node,
@@ -156,7 +164,8 @@ impl Node {
         services.raft.set(host.handler());
         // Listening before the groups start: a request for one that is not there yet is
         // refused, and the sender comes again.
-        peers.start(listener, &tracker);
+        peers.start(listener);
+        peers.follow(&known_members(&config, &registry));
         form(&formation, &peers, &kv, &entropy, (&tracker, stop.clone())).await?;
         let groups = match start_groups(&config, &host, &registry).await {
             Ok(groups) => groups,
@@ -171,26 +180,34 @@ impl Node {
         services.metadata.set(Arc::new(proposer));
         tracker.spawn(stop.clone().run_until_cancelled_owned(run_proposer));
         let peers = (config.members.len() > 1).then_some(peers);
-        if let Some(peers) = &peers {
-            let beats = beat(
-                Arc::clone(peers),
-                Arc::clone(&services),
-                config.node,
-                groups.clone(),
-                tracker.clone(),
-                stop.clone(),
-            );
-            tracker.spawn(stop.clone().run_until_cancelled_owned(beats));
-            if let Some(interval) = config.balance_interval {
-                let balance = balance::run(config.node, Arc::clone(&services), groups.clone(), interval);
-                tracker.spawn(stop.clone().run_until_cancelled_owned(balance));
-            }
-        }
-        let router =
-            Router::new(config.node, ShardMap::even(config.shards), groups, Arc::clone(&services), peers.clone());
+        let map = ShardMap::even(config.shards);
+        let router = Router::new(config.node, map, groups.clone(), Arc::clone(&services), peers.clone());
         let inner =
             Inner { host, registry, formation, router, services, peers, tracker, stop, _stop_guard: stop_guard };
-        Ok(Self { inner: Arc::new(inner) })
+        let node = Self { inner: Arc::new(inner) };
+        node.live_with_others(config, groups);
+        Ok(node)
+    }
+
+    /// What a node of several does beside its groups.
+    fn live_with_others(&self, config: Config, groups: Vec<Group>) {
+        let Inner { registry, formation, services, peers, tracker, stop, .. } = &*self.inner;
+        let Some(peers) = peers else { return };
+        services.joining.set(Arc::new(Joining {
+            group_0: self.namespaces(),
+            registry: Arc::clone(registry),
+            formation: Arc::clone(formation),
+            cluster_id: config.cluster_id.clone(),
+            shards: config.shards,
+        }));
+        let spawn = |task: BoxFuture<'static, ()>| tracker.spawn(stop.clone().run_until_cancelled_owned(task));
+        let (this, services) = (config.node, Arc::clone(services));
+        if let Some(interval) = config.balance_interval {
+            spawn(Box::pin(balance::run(this, Arc::clone(&services), groups.clone(), interval)));
+        }
+        spawn(Box::pin(beat(Arc::clone(peers), services, this, groups.clone(), tracker.clone(), stop.clone())));
+        spawn(Box::pin(learners::enroll(Arc::clone(registry), groups)));
+        spawn(Box::pin(follow_nodes(config, Arc::clone(registry), Arc::clone(peers))));
     }
 
     #[must_use]
@@ -354,8 +371,10 @@ impl Config {
         Ok(())
     }
 
-    fn peers(&self) -> impl Iterator<Item = &Member> {
-        self.members.iter().filter(|member| member.id != self.node)
+    /// Where the others reach this node.
+    fn address(&self) -> &str {
+        let this = self.members.iter().find(|member| member.id == self.node);
+        this.map_or("", |member| &member.peer_address)
     }
 }
 
@@ -454,9 +473,43 @@ async fn listen(config: &Config, net: &dyn Net) -> Result<Option<Box<dyn Listene
     }
 }
 
+/// Who is of the cluster as far as this node knows: what group 0 says, and what its own
+/// configuration says of the founders.
+fn known_members(config: &Config, registry: &Registry) -> Vec<Member> {
+    let (mut members, removed) = registry.read(|table| {
+        let (removed, present): (Vec<_>, Vec<_>) = table.nodes().partition(|node| node.state() == NodeState::Removed);
+        let member = |node: &NodeRecord| Member { id: NodeId(node.id), peer_address: node.peer_address.clone() };
+        let present: BTreeMap<NodeId, Member> =
+            present.into_iter().map(|node| (NodeId(node.id), member(node))).collect();
+        (present, removed.into_iter().map(|node| NodeId(node.id)).collect::<Vec<_>>())
+    });
+    for member in config.members.iter().filter(|member| !removed.contains(&member.id)) {
+        // An operator may move a founder to another address; what a node heard when it
+        // joined is only the beginning.
+        if config.join.is_none() || !members.contains_key(&member.id) {
+            members.insert(member.id, member.clone());
+        }
+    }
+    members.into_values().collect()
+}
+
+/// Talks to the nodes of the cluster as they come and go.
+async fn follow_nodes(config: Config, registry: Arc<Registry>, peers: Arc<Peers>) {
+    let mut version = registry.version();
+    loop {
+        version.mark_unchanged();
+        peers.follow(&known_members(&config, &registry));
+        if version.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
 /// The metadata group and one group per shard, ordered by id.
 async fn start_groups(config: &Config, host: &Host, registry: &Arc<Registry>) -> Result<Vec<Group>, NodeError> {
-    let mut voters: Vec<NodeId> = config.members.iter().map(|member| member.id).collect();
+    // Who joined later waits until the leaders know of it.
+    let founders = config.members.iter().filter(|_| config.join.is_none());
+    let mut voters: Vec<NodeId> = founders.map(|member| member.id).collect();
     voters.sort_unstable();
     let copy = Arc::clone(registry);
     let observer: ApplyObserver = Arc::new(move |_, _, batch| copy.apply(batch));

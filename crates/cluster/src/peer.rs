@@ -17,12 +17,12 @@ mod wire;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
 use api::Error;
 use api::internal::frame::Body;
-use api::internal::{Hello, NodeBeat};
+use api::internal::{Hello, JoinRequest, NodeBeat};
 use base::{Accepted, Certified, Entropy, Io, Listener, Net, NodeId, host_of};
 use bytes::Bytes;
 use consensus::{Transport, TransportError};
@@ -35,10 +35,11 @@ use tokio_util::task::TaskTracker;
 
 pub(crate) use connection::CallFailure;
 use connection::{Connection, Received};
-use hello::HelloError;
-pub(crate) use hello::PROTOCOL_VERSION;
+use hello::{HelloError, Knock};
+pub(crate) use hello::{PROTOCOL_VERSION, ask};
 
 use crate::formation::Formation;
+use crate::join::JOIN_TIMEOUT;
 use crate::liveness::{Liveness, SILENT_AFTER};
 use crate::starts::{Start, Starts};
 use crate::{Member, Services};
@@ -57,79 +58,114 @@ pub(crate) struct Peers {
     hello: Hello,
     formation: Arc<Formation>,
     starts: Starts,
-    /// Where all nodes listen, this one included.
-    addresses: BTreeMap<NodeId, String>,
-    links: BTreeMap<NodeId, Link>,
+    /// Where the others reach this node.
+    address: String,
+    links: RwLock<BTreeMap<NodeId, Arc<Link>>>,
     net: Arc<dyn Net>,
     entropy: Arc<dyn Entropy>,
     liveness: Arc<Liveness>,
     services: Arc<Services>,
+    tracker: TaskTracker,
     stop: CancellationToken,
     /// How many beats this node has sent.
     beats: AtomicU64,
 }
 
+/// The way to one node.
 struct Link {
     address: String,
     current: Mutex<Option<Arc<Connection>>>,
+    /// Ends with the link.
+    stop: CancellationToken,
+}
+
+/// The outside world of a node's peers.
+pub(crate) struct World {
+    /// Where the others reach this node.
+    pub(crate) address: String,
+    pub(crate) net: Arc<dyn Net>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) tracker: TaskTracker,
+    pub(crate) stop: CancellationToken,
 }
 
 impl Peers {
     pub(crate) fn new(
         hello: Hello,
         (formation, starts): (Arc<Formation>, Starts),
-        members: &[Member],
-        net: Arc<dyn Net>,
-        entropy: Arc<dyn Entropy>,
+        world: World,
         services: Arc<Services>,
-        stop: CancellationToken,
     ) -> Arc<Self> {
-        let links = members
-            .iter()
-            .filter(|member| member.id.0 != hello.node_id)
-            .map(|member| (member.id, Link { address: member.peer_address.clone(), current: Mutex::default() }))
-            .collect();
+        let World { address, net, entropy, tracker, stop } = world;
         Arc::new(Self {
             hello,
             formation,
             starts,
-            addresses: members.iter().map(|member| (member.id, member.peer_address.clone())).collect(),
-            links,
+            address,
+            links: RwLock::default(),
             net,
             entropy,
             liveness: Arc::clone(&services.liveness),
             services,
+            tracker,
             stop,
             beats: AtomicU64::new(0),
         })
     }
 
-    pub(crate) fn address(&self, node: NodeId) -> Option<&str> {
-        self.addresses.get(&node).map(String::as_str)
+    /// Where a node listens, also this one.
+    pub(crate) fn address(&self, node: NodeId) -> Option<String> {
+        if node.0 == self.hello.node_id {
+            return Some(self.address.clone());
+        }
+        self.link(node).map(|link| link.address.clone())
     }
 
-    /// Accepts from lower ids and dials higher ones until stopped.
-    pub(crate) fn start(self: &Arc<Self>, listener: Option<Box<dyn Listener>>, tracker: &TaskTracker) {
+    /// Accepts from lower ids until stopped.
+    pub(crate) fn start(self: &Arc<Self>, listener: Option<Box<dyn Listener>>) {
         if let Some(listener) = listener {
             let peers = Arc::clone(self);
-            let connections = tracker.clone();
-            tracker.spawn(async move {
+            self.tracker.spawn(async move {
                 tokio::select! {
                     biased;
                     () = peers.stop.cancelled() => {}
-                    () = peers.accept(listener, &connections) => {}
+                    () = peers.accept(listener) => {}
                 }
             });
         }
-        for &node in self.links.keys().filter(|node| node.0 > self.hello.node_id) {
-            let peers = Arc::clone(self);
-            tracker.spawn(async move {
-                tokio::select! {
-                    biased;
-                    () = peers.stop.cancelled() => {}
-                    () = peers.dial(node) => {}
-                }
-            });
+    }
+
+    /// Talks to these nodes from now on, this one left out, and to no others. Dials those
+    /// with higher ids.
+    pub(crate) fn follow(self: &Arc<Self>, nodes: &[Member]) {
+        let others = nodes.iter().filter(|node| node.id.0 != self.hello.node_id);
+        let wanted: BTreeMap<NodeId, &Member> = others.map(|node| (node.id, node)).collect();
+        self.liveness.follow(&wanted.keys().copied().collect());
+        let mut links = self.links.write().expect("no panic while held");
+        links.retain(|node, link| {
+            let stays = wanted.get(node).is_some_and(|node| node.peer_address == link.address);
+            if !stays {
+                link.end();
+            }
+            stays
+        });
+        for (&node, member) in &wanted {
+            if links.contains_key(&node) {
+                continue;
+            }
+            let stop = self.stop.child_token();
+            let link = Arc::new(Link { address: member.peer_address.clone(), current: Mutex::default(), stop });
+            links.insert(node, Arc::clone(&link));
+            if node.0 > self.hello.node_id {
+                let peers = Arc::clone(self);
+                self.tracker.spawn(async move {
+                    tokio::select! {
+                        biased;
+                        () = link.stop.cancelled() => {}
+                        () = peers.dial(node, &link) => {}
+                    }
+                });
+            }
         }
     }
 
@@ -145,7 +181,7 @@ impl Peers {
     /// the network may have lost them without a word.
     pub(crate) fn beat(&self) {
         let now = Instant::now();
-        for (&node, link) in &self.links {
+        for (node, link) in self.all_links() {
             let Some(connection) = link.current() else { continue };
             let heard = connection.heard();
             self.liveness.heard(node, heard);
@@ -166,7 +202,7 @@ impl Peers {
     }
 
     pub(crate) fn close_all(&self) {
-        for link in self.links.values() {
+        for (_, link) in self.all_links() {
             if let Some(connection) = link.current() {
                 connection.close();
             }
@@ -174,10 +210,19 @@ impl Peers {
     }
 
     fn connection(&self, node: NodeId) -> Option<Arc<Connection>> {
-        self.links.get(&node)?.current()
+        self.link(node)?.current()
     }
 
-    async fn accept(self: &Arc<Self>, mut listener: Box<dyn Listener>, tracker: &TaskTracker) {
+    fn link(&self, node: NodeId) -> Option<Arc<Link>> {
+        self.links.read().expect("no panic while held").get(&node).cloned()
+    }
+
+    fn all_links(&self) -> Vec<(NodeId, Arc<Link>)> {
+        let links = self.links.read().expect("no panic while held");
+        links.iter().map(|(&node, link)| (node, Arc::clone(link))).collect()
+    }
+
+    async fn accept(self: &Arc<Self>, mut listener: Box<dyn Listener>) {
         let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
         loop {
             let Accepted { io, certified, .. } = match listener.accept().await {
@@ -190,16 +235,17 @@ impl Peers {
             };
             let Ok(room) = Arc::clone(&handshakes).try_acquire_owned() else { continue };
             let peers = Arc::clone(self);
-            tracker.spawn(async move {
+            self.tracker.spawn(async move {
                 let serve = async {
                     let introduce = |node| peers.introduce(node);
                     let judge = |theirs: &Hello| peers.judge(theirs);
                     let expects = |node| peers.expects(node, certified.as_deref());
                     match hello::accept(io, introduce, expects, judge).await {
-                        Ok(accepted) => {
+                        Ok(Knock::Peer(established)) => {
                             drop(room);
-                            peers.run(accepted).await;
+                            peers.run(established).await;
                         }
+                        Ok(Knock::Joiner(io, request)) => peers.let_in(io, request, certified.as_deref()).await,
                         Err(error) => {
                             tracing::warn!(%error, "refused a connection");
                             peers.note(error);
@@ -215,29 +261,40 @@ impl Peers {
         }
     }
 
+    /// Answers a node that wants to become one of the cluster.
+    async fn let_in(&self, io: Box<dyn Io>, request: JoinRequest, certified: Option<&dyn Certified>) {
+        let deadline = Instant::now() + JOIN_TIMEOUT;
+        let result = match (check_host("the new node", &request.peer_address, certified), self.services.joining.get()) {
+            (Err(error), _) => Err(Error::FailedPrecondition(error.to_string())),
+            (Ok(()), Some(joining)) => joining.serve(request, deadline).await,
+            (Ok(()), None) => Err(Error::Unavailable("the node is starting".to_owned())),
+        };
+        let body = result.map_or_else(
+            |error| {
+                tracing::warn!(%error, "a new node was not let in");
+                Body::Error(error.into())
+            },
+            Body::Joined,
+        );
+        hello::answer(io, body).await;
+    }
+
     /// Only lower ids dial this node, and each with a certificate for its own host.
     fn expects(&self, node: NodeId, certified: Option<&dyn Certified>) -> Result<(), HelloError> {
-        let Some(link) = self.links.get(&node).filter(|_| node.0 < self.hello.node_id) else {
+        let Some(link) = self.link(node).filter(|_| node.0 < self.hello.node_id) else {
             return Err(HelloError::Refused(format!(
                 "node {node} is not expected to dial node {}",
                 self.hello.node_id
             )));
         };
-        let host = host_of(&link.address);
-        match certified.filter(|certified| !certified.is_host(host)) {
-            None => Ok(()),
-            Some(certified) => Err(HelloError::Refused(format!(
-                "node {node} is listed at {host}, and its certificate is {}",
-                certified.describe()
-            ))),
-        }
+        check_host(&format!("node {node}"), &link.address, certified)
     }
 
-    async fn dial(self: &Arc<Self>, node: NodeId) {
+    async fn dial(self: &Arc<Self>, node: NodeId, link: &Link) {
         let mut backoff = BACKOFF_MIN;
         let mut last_refusal = None;
         loop {
-            match self.connect(node).await {
+            match self.connect(node, link).await {
                 Ok(established) => {
                     backoff = BACKOFF_MIN;
                     last_refusal = None;
@@ -259,9 +316,8 @@ impl Peers {
         }
     }
 
-    async fn connect(&self, node: NodeId) -> Result<Established, HelloError> {
-        let address = self.links.get(&node).map(|link| link.address.as_str()).unwrap_or_default();
-        let io = timeout(CONNECT_TIMEOUT, self.net.connect(address))
+    async fn connect(&self, node: NodeId, link: &Link) -> Result<Established, HelloError> {
+        let io = timeout(CONNECT_TIMEOUT, self.net.connect(&link.address))
             .await
             .map_err(|_| HelloError::from(io::Error::from(io::ErrorKind::TimedOut)))??;
         let mine = self.introduce(node);
@@ -306,11 +362,15 @@ impl Peers {
     /// Uses the connection until it ends. An older one to the same node is closed.
     async fn run(&self, established: Established) {
         let Established { io, received, node, incarnation } = established;
-        let Some(link) = self.links.get(&node) else { return };
+        let Some(link) = self.link(node) else { return };
         let connection = Connection::new(node, incarnation);
         let older = link.current.lock().expect("no panic while held").replace(Arc::clone(&connection));
         if let Some(older) = older {
             older.close();
+        }
+        if link.stop.is_cancelled() {
+            // Removed in this very moment.
+            connection.close();
         }
         // The peer lives for this node once it beats; so does this node for the peer.
         self.beat_once(&connection);
@@ -325,7 +385,25 @@ impl Peers {
     }
 }
 
+fn check_host(who: &str, address: &str, certified: Option<&dyn Certified>) -> Result<(), HelloError> {
+    let host = host_of(address);
+    match certified.filter(|certified| !certified.is_host(host)) {
+        None => Ok(()),
+        Some(certified) => Err(HelloError::Refused(format!(
+            "{who} is listed at {host}, and its certificate is {}",
+            certified.describe()
+        ))),
+    }
+}
+
 impl Link {
+    fn end(&self) {
+        self.stop.cancel();
+        if let Some(connection) = self.current() {
+            connection.close();
+        }
+    }
+
     fn current(&self) -> Option<Arc<Connection>> {
         self.current.lock().expect("no panic while held").clone().filter(|connection| !connection.is_closed())
     }

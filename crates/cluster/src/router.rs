@@ -219,7 +219,7 @@ impl Router {
             PartitionOwner::Remote(node) => node,
         };
         let address = self.inner.peers.as_ref().and_then(|peers| peers.address(node));
-        address.map_or_else(|| format!("node-{}", node.0), str::to_owned)
+        address.unwrap_or_else(|| format!("node-{}", node.0))
     }
 
     #[must_use]

@@ -10,6 +10,7 @@ use consensus::RaftHandler;
 use futures_util::future::BoxFuture;
 use tokio::time::Instant;
 
+use crate::join::Joining;
 use crate::liveness::Liveness;
 use crate::metadata::Proposer;
 use crate::{HistoryService, MatchingService, VisibilityService};
@@ -43,6 +44,7 @@ pub(crate) struct Services {
     pub(crate) matching: Slot<dyn MatchingService>,
     pub(crate) visibility: Slot<dyn VisibilityService>,
     pub(crate) metadata: Slot<Proposer>,
+    pub(crate) joining: Slot<Joining>,
     pub(crate) liveness: Arc<Liveness>,
     served: Arc<AtomicUsize>,
 }
@@ -55,6 +57,7 @@ impl Services {
             matching: Slot::new(),
             visibility: Slot::new(),
             metadata: Slot::new(),
+            joining: Slot::new(),
             liveness,
             served: Arc::default(),
         })
@@ -93,6 +96,7 @@ impl Services {
         self.matching.clear();
         self.visibility.clear();
         self.metadata.clear();
+        self.joining.clear();
     }
 
     /// How many calls of peers are in progress.

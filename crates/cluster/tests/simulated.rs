@@ -94,6 +94,7 @@ async fn node(seed: u64, id: u64, disk: MemoryDisk, kv: MemoryKv, trace: Trace) 
         node: NodeId(id),
         cluster_id: "sim".to_owned(),
         members,
+        join: None,
         listen: None,
         shards: 2,
         consensus: consensus::Config::default(),

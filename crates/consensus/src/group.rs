@@ -1,5 +1,6 @@
 //! A handle to one replica of one group on this node.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -241,6 +242,30 @@ impl Group {
         match tokio::time::timeout(self.shared.timing.transfer, moved).await {
             Ok(_) => Ok(()),
             Err(_) => Err(ProposeError::Unknown("the target of the transfer did not take over")),
+        }
+    }
+
+    /// The nodes that have a replica, voters and learners, as far as applied here.
+    #[must_use]
+    pub fn replicas(&self) -> BTreeSet<NodeId> {
+        self.shared.store.applied.borrow().membership.nodes().map(|(node, ())| NodeId(*node)).collect()
+    }
+
+    /// Those of them that vote.
+    #[must_use]
+    pub fn voters(&self) -> BTreeSet<NodeId> {
+        self.shared.store.applied.borrow().membership.voter_ids().map(NodeId).collect()
+    }
+
+    /// Has the leader send the log, or a snapshot, to one more node, which votes on nothing.
+    /// Resolves when that is committed; the node may lag behind for long.
+    pub async fn add_learner(&self, node: NodeId) -> Result<(), ProposeError> {
+        match self.shared.raft.add_learner(node.0, (), false).await {
+            Ok(_) => Ok(()),
+            Err(RaftError::APIError(_)) => {
+                Err(ProposeError::Unknown("another change is in progress, or the leader has changed"))
+            }
+            Err(RaftError::Fatal(_)) => Err(ProposeError::Stopped),
         }
     }
 

@@ -11,7 +11,18 @@ fn members() -> Vec<Member> {
 
 fn node(id: u64, store: u8, has_data: bool) -> (Arc<Formation>, MemoryKv) {
     let kv = MemoryKv::new();
-    (Formation::load(&kv, (NodeId(id), StoreId([store; 16])), &members(), has_data, false).unwrap(), kv)
+    (
+        Formation::load(
+            &kv,
+            Registry::load(&kv).unwrap(),
+            (NodeId(id), StoreId([store; 16])),
+            &members(),
+            has_data,
+            false,
+        )
+        .unwrap(),
+        kv,
+    )
 }
 
 fn hello(of: &Formation) -> Hello {
@@ -44,7 +55,9 @@ async fn three_empty_nodes_found_a_cluster_once_all_have_met() {
     assert!(one.is_open() && !two.is_open());
     // The roster survives, and travels from any node that has it.
     kv1.power_cut(0);
-    let again = Formation::load(&kv1, (NodeId(1), StoreId([1; 16])), &members(), false, false).unwrap();
+    let again =
+        Formation::load(&kv1, Registry::load(&kv1).unwrap(), (NodeId(1), StoreId([1; 16])), &members(), false, false)
+            .unwrap();
     assert_eq!(again.roster(), one.roster());
     assert_eq!(meet(&one, &two), (Ok(()), Ok(())));
     run(&two, &kv2).await.unwrap();

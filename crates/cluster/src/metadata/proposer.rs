@@ -112,6 +112,13 @@ impl Service {
                 self.give_birth().await;
                 continue;
             }
+            if self.lead.is_some()
+                && !self.birth.nodes.is_empty()
+                && self.registry.read(|table| table.nodes().count() == 0)
+            {
+                self.write_nodes().await;
+                continue;
+            }
             tokio::select! {
                 biased;
                 changed = self.role.changed() => {
@@ -163,6 +170,16 @@ impl Service {
         let batch = table::bootstrap(cluster, nodes, &all);
         if let Err(error) = self.propose(batch).await {
             tracing::debug!(%error, "the birth of the cluster is tried again");
+            tokio::time::sleep(BIRTH_RETRY).await;
+        }
+    }
+
+    /// A cluster that was born before it wrote down its nodes does so now.
+    async fn write_nodes(&mut self) {
+        let mut batch = Batch::default();
+        self.birth.nodes.iter().for_each(|node| table::put_node(&mut batch, node));
+        if let Err(error) = self.propose(batch).await {
+            tracing::debug!(%error, "the nodes of the cluster are written again");
             tokio::time::sleep(BIRTH_RETRY).await;
         }
     }

@@ -10,6 +10,7 @@
 //! f1 00 02                    the mark of the log (see the storage crate)
 //! f1 00 03                    Roster (of `internal/v1`), not replicated
 //! f1 00 04 <node id: u64 BE>  that node's last start, as this node saw it: start, incarnation (u64 BE)
+//! f1 00 05                    JoinResponse (of `internal/v1`), of a node that joined later
 //! ```
 //! Table ids are never reused.
 
@@ -17,13 +18,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use api::Error;
+use base::NodeId;
 use bytes::Bytes;
 use prost::Message;
-use storage::{Batch, Kv, KvError, Op, Scan};
+use storage::{Batch, Kv, KvError, Op, Scan, StoreId};
 
 use super::proto::metadata_request::Change;
 use super::proto::{
-    ClusterRecord, DirectoryRecord, NamespaceRecord, NodeRecord, ShardRecord, TaskQueueRecord, UpdateNamespace,
+    ClusterRecord, DirectoryRecord, JoinNode, NamespaceRecord, NodeRecord, NodeState, ShardRecord, TaskQueueRecord,
+    UpdateNamespace,
 };
 use super::{from_record, to_record};
 use crate::placement::ShardMap;
@@ -65,6 +68,7 @@ pub(crate) struct Table {
 pub(crate) enum Row {
     Namespace(Box<NamespaceRecord>),
     TaskQueue(TaskQueueRecord),
+    Node(NodeRecord),
 }
 
 impl Row {
@@ -74,6 +78,7 @@ impl Row {
             Self::TaskQueue(record) => {
                 batch.put(task_queue_key(&record.namespace_id, &record.name), record.encode_to_vec());
             }
+            Self::Node(record) => put_node(batch, record),
         }
     }
 }
@@ -135,6 +140,7 @@ impl Table {
                 Row::Namespace(Box::new(self.update(record, version)?))
             }
             Change::UpdateTaskQueue(update) => Row::TaskQueue(task_queue::decide(&self.task_queues, update)?),
+            Change::JoinNode(join) => Row::Node(self.join(join)?),
         };
         Ok((!self.has(&row)).then_some(row))
     }
@@ -145,7 +151,51 @@ impl Table {
             Row::TaskQueue(record) => self
                 .task_queue(&record.namespace_id, &record.name)
                 .is_some_and(|stored| task_queue::to_record(stored) == *record),
+            Row::Node(record) => self.nodes.get(&record.id) == Some(record),
         }
+    }
+
+    pub(crate) fn node(&self, id: NodeId) -> Option<&NodeRecord> {
+        self.nodes.get(&id.0)
+    }
+
+    /// All that are or were of the cluster, ordered by id.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = &NodeRecord> {
+        self.nodes.values()
+    }
+
+    pub(crate) fn node_of_store(&self, store: &[u8]) -> Option<&NodeRecord> {
+        self.nodes.values().find(|node| node.store_id == store)
+    }
+
+    /// The same store is the same node, however often it asks. A new one gets the next id:
+    /// records stay for ever, so that none is given twice.
+    fn join(&self, join: JoinNode) -> Result<NodeRecord, Error> {
+        let JoinNode { store_id, peer_address } = join;
+        if store_id.len() != size_of::<StoreId>() || peer_address.is_empty() {
+            return Err(Error::InvalidArgument("a node joins with a store and a peer address".to_owned()));
+        }
+        if let Some(node) = self.node_of_store(&store_id) {
+            return match node.state() {
+                NodeState::Removed => Err(Error::FailedPrecondition(format!(
+                    "node {} was removed from the cluster, and its data directory with it: start with an empty one",
+                    node.id
+                ))),
+                _ => Ok(NodeRecord { peer_address, ..node.clone() }),
+            };
+        }
+        let present = |node: &&NodeRecord| node.state() != NodeState::Removed;
+        if let Some(other) = self.nodes.values().filter(present).find(|node| node.peer_address == peer_address) {
+            return Err(Error::FailedPrecondition(format!(
+                "{peer_address} is the address of node {}, which has another data directory: remove that node first, \
+                 or give this one an address of its own",
+                other.id
+            )));
+        }
+        let Some(last) = self.nodes.keys().last() else {
+            return Err(Error::Unavailable("the nodes of the cluster are not written down yet".to_owned()));
+        };
+        Ok(NodeRecord { id: last + 1, store_id, peer_address, state: NodeState::Active.into() })
     }
 
     pub(crate) fn task_queue(&self, namespace_id: &str, name: &str) -> Option<&Arc<TaskQueueSettings>> {
@@ -258,13 +308,15 @@ pub(crate) fn bootstrap(cluster: &ClusterRecord, nodes: &[NodeRecord], namespace
             ShardRecord { shard_id: shard.0, cell_start: cells.start.into(), cell_end: cells.end.into(), epoch: 1 };
         batch.put(key(SHARD, &shard.0.to_be_bytes()), record.encode_to_vec());
     }
-    for node in nodes {
-        batch.put(key(NODE, &node.id.to_be_bytes()), node.encode_to_vec());
-    }
+    nodes.iter().for_each(|node| put_node(&mut batch, node));
     for namespace in namespaces {
         put_namespace(&mut batch, &to_record(namespace));
     }
     batch
+}
+
+pub(crate) fn put_node(batch: &mut Batch, record: &NodeRecord) {
+    batch.put(key(NODE, &record.id.to_be_bytes()), record.encode_to_vec());
 }
 
 pub(crate) fn put_namespace(batch: &mut Batch, record: &NamespaceRecord) {

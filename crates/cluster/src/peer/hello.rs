@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use api::Error;
 use api::internal::frame::Body;
-use api::internal::{Frame, Hello};
-use base::{Io, NodeId};
+use api::internal::{Frame, Hello, JoinRequest};
+use base::{Io, Net, NodeId};
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -87,38 +87,61 @@ pub(crate) async fn dial(
     Ok(Established { io, received, node, incarnation: theirs.incarnation })
 }
 
+/// Who knocks.
+pub(crate) enum Knock {
+    Peer(Established),
+    /// A node that is not of the cluster yet, which waits for [`answer`].
+    Joiner(Box<dyn Io>, JoinRequest),
+}
+
 /// Lets a node in that may dial and that passes the judgement.
 pub(crate) async fn accept(
     mut io: Box<dyn Io>,
     introduce: impl Fn(NodeId) -> Hello,
     expects: impl Fn(NodeId) -> Result<(), HelloError>,
     judge: impl Fn(&Hello) -> Result<(), HelloError>,
-) -> Result<Established, HelloError> {
-    let (theirs, received) = timeout(HELLO_TIMEOUT, receive(&mut io)).await.map_err(|_| HelloError::Timeout)??;
+) -> Result<Knock, HelloError> {
+    let (first, received) = timeout(HELLO_TIMEOUT, receive_any(&mut io)).await.map_err(|_| HelloError::Timeout)??;
+    let theirs = match first {
+        Body::Join(request) => return Ok(Knock::Joiner(io, request)),
+        other => expect_hello(other)?,
+    };
     let node = NodeId(theirs.node_id);
     let mine = introduce(node);
     let checked = check(&mine, &theirs).and_then(|()| expects(node)).and_then(|()| judge(&theirs));
     match checked {
         Ok(()) => {
             timeout(HELLO_TIMEOUT, send(&mut io, Body::Hello(mine))).await.map_err(|_| HelloError::Timeout)??;
-            Ok(Established { io, received, node, incarnation: theirs.incarnation })
+            Ok(Knock::Peer(Established { io, received, node, incarnation: theirs.incarnation }))
         }
         Err(refused) => {
             let error = match &refused {
                 HelloError::TheyAreOutcast(reason) => Error::FailedPrecondition(reason.clone()),
                 refused => Error::PermissionDenied(refused.to_string()),
             };
-            let answer = async {
-                send(&mut io, Body::Error(error.into())).await?;
-                // Closing with unread input resets the stream, and the answer is lost.
-                io.shutdown().await?;
-                io.read_buf(&mut BytesMut::with_capacity(64)).await
-            };
-            // The peer is a stranger: whether it reads the answer is its own business.
-            let _: Result<io::Result<usize>, _> = timeout(REFUSAL_TIMEOUT, answer).await;
+            answer(io, Body::Error(error.into())).await;
             Err(refused)
         }
     }
+}
+
+/// The last word to whom this node does not go on to talk to.
+pub(crate) async fn answer(mut io: Box<dyn Io>, body: Body) {
+    let answer = async {
+        send(&mut io, body).await?;
+        // Closing with unread input resets the stream, and the answer is lost.
+        io.shutdown().await?;
+        io.read_buf(&mut BytesMut::with_capacity(64)).await
+    };
+    // The peer is a stranger: whether it reads the answer is its own business.
+    let _: Result<io::Result<usize>, _> = timeout(REFUSAL_TIMEOUT, answer).await;
+}
+
+/// One question to a node of which nothing is known but its address.
+pub(crate) async fn ask(net: &dyn Net, address: &str, question: Body) -> Result<Body, HelloError> {
+    let mut io = net.connect(address).await?;
+    send(&mut io, question).await?;
+    Ok(receive_any(&mut io).await?.0)
 }
 
 fn check(mine: &Hello, theirs: &Hello) -> Result<(), HelloError> {
@@ -149,6 +172,22 @@ async fn send(io: &mut Box<dyn Io>, body: Body) -> io::Result<()> {
 }
 
 async fn receive(io: &mut Box<dyn Io>) -> Result<(Hello, Received), HelloError> {
+    let (body, received) = receive_any(io).await?;
+    Ok((expect_hello(body)?, received))
+}
+
+fn expect_hello(body: Body) -> Result<Hello, HelloError> {
+    match body {
+        Body::Hello(hello) => Ok(hello),
+        Body::Error(error) => Err(match Error::from(error) {
+            Error::FailedPrecondition(reason) => HelloError::Outcast(reason),
+            error => HelloError::Refused(error.to_string()),
+        }),
+        _ => Err(HelloError::Malformed),
+    }
+}
+
+async fn receive_any(io: &mut Box<dyn Io>) -> Result<(Body, Received), HelloError> {
     let mut received = Received { input: BytesMut::new(), decoder: Decoder::new(HELLO_BYTES_MAX) };
     let frame = loop {
         if let Some(frame) = received.decoder.decode(&mut received.input)? {
@@ -158,12 +197,6 @@ async fn receive(io: &mut Box<dyn Io>) -> Result<(Hello, Received), HelloError> 
             return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
         }
     };
-    match Frame::decode(frame).map_err(|_| HelloError::Malformed)?.body {
-        Some(Body::Hello(hello)) => Ok((hello, received)),
-        Some(Body::Error(error)) => Err(match Error::from(error) {
-            Error::FailedPrecondition(reason) => HelloError::Outcast(reason),
-            error => HelloError::Refused(error.to_string()),
-        }),
-        _ => Err(HelloError::Malformed),
-    }
+    let body = Frame::decode(frame).map_err(|_| HelloError::Malformed)?.body;
+    Ok((body.ok_or(HelloError::Malformed)?, received))
 }

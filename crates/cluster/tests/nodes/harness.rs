@@ -18,7 +18,7 @@ use api::internal::{HistoryRequest, HistoryResponse, MatchingRequest, MatchingRe
 use async_trait::async_trait;
 use base::{Accepted, CellRange, Certified, Entropy as _, Io, Listener, Net, NodeId};
 use base::{SeededEntropy, ShardId, SystemClock, TcpNet};
-use cluster::{ActivityReservation, Config, HistoryService, MatchingService, Member, Node, NodeError};
+use cluster::{ActivityReservation, Config, HistoryService, Join, MatchingService, Member, Node, NodeError};
 use consensus::{Group, Role};
 use storage::{MemoryDisk, MemoryKv, StoreId, WalConfig};
 use temporalio_protos::temporal::api::common::v1::WorkflowExecution;
@@ -254,6 +254,7 @@ impl Cluster {
             node: NodeId(id),
             cluster_id: "test".to_owned(),
             members: self.members.clone(),
+            join: None,
             listen: None,
             shards: SHARDS,
             consensus: consensus::Config::default(),
@@ -277,7 +278,29 @@ impl Cluster {
 
     /// Starts a node on its storage. What is returned does not borrow the cluster.
     pub(crate) fn launch(&self, config: Config) -> impl Future<Output = Result<TestNode, NodeError>> + use<> {
-        let id = config.node.0;
+        self.launch_on(config.node.0, config)
+    }
+
+    /// A node that joins on the storage `id` by way of node 2.
+    pub(crate) fn joining(&mut self, id: u64) -> Config {
+        self.storage.entry(id).or_default();
+        let join =
+            Join { addresses: vec!["nowhere".to_owned(), "node-2".to_owned()], peer_address: format!("node-{id}") };
+        Config { join: Some(join), node: NodeId(0), members: vec![], shards: 0, ..self.config(1) }
+    }
+
+    pub(crate) async fn join(&mut self, id: u64) -> Result<(), NodeError> {
+        let config = self.joining(id);
+        let node = self.launch_on(id, config).await?;
+        self.nodes.insert(id, node);
+        Ok(())
+    }
+
+    pub(crate) fn launch_on(
+        &self,
+        id: u64,
+        config: Config,
+    ) -> impl Future<Output = Result<TestNode, NodeError>> + use<> {
         let start = self.starts.fetch_add(1, Ordering::Relaxed);
         let entropy = Arc::new(SeededEntropy::new(id * 1000 + start));
         let net = Arc::new(self.net.clone());

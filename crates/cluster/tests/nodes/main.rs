@@ -6,5 +6,6 @@ mod alone;
 mod disks;
 mod failures;
 mod harness;
+mod joining;
 mod metadata;
 mod routing;

@@ -98,6 +98,7 @@ impl World {
             node: self.node,
             cluster_id: "test".into(),
             members: self.members.clone(),
+            join: None,
             listen: None,
             shards: 2,
             consensus: consensus::Config::default(),

@@ -146,3 +146,28 @@ fn a_data_directory_has_one_owner() {
         assert!(matches!(check_directory(&kv, &other), Err(LoadError::Mismatch(_))));
     }
 }
+
+#[test]
+fn a_store_joins_once_and_no_id_is_given_twice() {
+    let (mut table, _) = table(&[]);
+    let join = |store: u8, address: &str| {
+        Change::JoinNode(JoinNode { store_id: vec![store; 16].into(), peer_address: address.to_owned() })
+    };
+    assert!(write(&mut table, join(8, "b:1")).unwrap());
+    assert!(write(&mut table, join(9, "c:1")).unwrap());
+    let id = |table: &Table, store: u8| table.node_of_store(&[store; 16]).map(|node| node.id);
+    assert_eq!((id(&table, 7), id(&table, 8), id(&table, 9)), (Some(1), Some(2), Some(3)));
+    // Again: nothing to do, or to another address.
+    assert!(!write(&mut table, join(9, "c:1")).unwrap());
+    assert!(write(&mut table, join(9, "d:1")).unwrap());
+    assert_eq!(table.node(NodeId(3)).unwrap().peer_address, "d:1");
+    assert!(matches!(write(&mut table, join(5, "b:1")), Err(Error::FailedPrecondition(_))));
+    assert!(matches!(write(&mut table, join(5, "")), Err(Error::InvalidArgument(_))));
+    let mut batch = Batch::default();
+    put_node(&mut batch, &NodeRecord { state: NodeState::Removed.into(), ..table.node(NodeId(3)).unwrap().clone() });
+    table.apply(&batch);
+    assert!(matches!(write(&mut table, join(9, "d:1")), Err(Error::FailedPrecondition(_))));
+    assert!(write(&mut table, join(5, "d:1")).unwrap());
+    assert_eq!(id(&table, 5), Some(4));
+    assert!(matches!(write(&mut Table::default(), join(9, "c:1")), Err(Error::Unavailable(_))));
+}
