@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use base::{Clock, Entropy, Listener, Net, NodeId, SystemClock, SystemEntropy, TcpNet};
 use bytes::Bytes;
-use cluster::{Member, Node};
+use cluster::{Join, Member, Node};
 use storage::{
     Directory, Disk, DiskReserve, Engine, Kv, KvError, MemoryDisk, MemoryKv, RealDisk, StoreId, Volume, Wal, WalConfig,
     WatchedKv,
@@ -30,6 +30,8 @@ pub struct Options {
     pub cluster_id: String,
     /// All nodes, this one included.
     pub members: Vec<Member>,
+    /// Instead of `node` and `members`: see [`cluster::Config::join`].
+    pub join: Option<Join>,
     /// Where to listen for other nodes, when it is another address than the member's.
     pub peer_listen: Option<String>,
     pub shards: u32,
@@ -55,6 +57,7 @@ impl Options {
             node,
             cluster_id: "active".to_owned(),
             members: vec![Member { id: node, peer_address: String::new() }],
+            join: None,
             peer_listen: None,
             shards: 4,
             namespaces: vec!["default".to_owned()],
@@ -202,10 +205,9 @@ pub struct Running {
 pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
     options.matching.validate()?;
     options.frontend.validate()?;
-    let stop = CancellationToken::new();
-    let tasks = TaskTracker::new();
-    let mint = StoreId(seams.entropy.bytes());
-    let wal = storage::open_pair(seams.disk, seams.wal, &*seams.kv, mint).context("cannot open the data")?;
+    let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
+    let wal = storage::open_pair(seams.disk, seams.wal, &*seams.kv, StoreId(seams.entropy.bytes()))
+        .context("cannot open the data")?;
     match seams.writer {
         Writer::Thread => drop(wal.spawn_writer_thread().context("cannot start the log's writer")?),
         Writer::Task => {
@@ -219,6 +221,7 @@ pub async fn start(options: Options, seams: Seams) -> anyhow::Result<Running> {
         node: options.node,
         cluster_id: options.cluster_id,
         members: options.members,
+        join: options.join,
         listen: options.peer_listen,
         shards: options.shards,
         consensus: options.consensus,

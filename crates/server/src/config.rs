@@ -19,7 +19,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use base::NodeId;
-use cluster::Member;
+use cluster::{Join, Member};
 
 use crate::assembly::{BALANCE_INTERVAL, Data, Options};
 use crate::telemetry;
@@ -92,11 +92,12 @@ impl Config {
     pub(crate) fn of(mut settings: Settings, profile: Profile) -> Result<Self, Problems> {
         settings.check()?;
         let node = NodeId(settings.number("node.id"));
-        if node.0 == 0 && settings.get("node.id").value.is_none() {
+        let join = join(&mut settings);
+        if join.is_none() && node.0 == 0 && settings.get("node.id").value.is_none() {
             settings.complain("node.id", "must be set: a number that no other node of the cluster has or had");
         }
         let data = data(&mut settings, profile);
-        let members = members(&mut settings, node, profile);
+        let members = if join.is_some() { Vec::new() } else { members(&mut settings, node, profile) };
         let grpc_address = settings.string("listen.grpc");
         if grpc_address.is_empty() {
             settings.complain("listen.grpc", "must not be empty: clients could not connect");
@@ -104,7 +105,9 @@ impl Config {
         if settings.string("cluster.name").is_empty() {
             settings.complain("cluster.name", "must not be empty");
         }
-        let tls = tls(&mut settings, &members, node);
+        let listed = members.iter().find(|member| member.id == node).map(|own| own.peer_address.clone());
+        let own_address = join.as_ref().map(|join| join.peer_address.clone()).or(listed);
+        let tls = tls(&mut settings, own_address.as_deref(), join.is_some() || members.len() > 1);
         if let Err(problem) = telemetry::check_filter(&settings.string("telemetry.log-filter")) {
             settings.complain("telemetry.log-filter", &problem);
         }
@@ -115,6 +118,7 @@ impl Config {
             node,
             cluster_id: settings.string("cluster.name"),
             members,
+            join,
             peer_listen: Some(settings.string("listen.peer")).filter(|address| !address.is_empty()),
             shards: u32::try_from(settings.number("cluster.shards")).expect("the table bounds it"),
             namespaces: settings.list("cluster.namespaces"),
@@ -161,6 +165,31 @@ fn disk_reserve(settings: &mut Settings) -> storage::DiskReserve {
 }
 
 /// The static list of nodes.
+/// Of a node that joins a cluster instead of being listed among its founders.
+fn join(settings: &mut Settings) -> Option<Join> {
+    let addresses = settings.list("cluster.join");
+    if addresses.is_empty() {
+        if !settings.string("node.peer-address").is_empty() {
+            let reason = "is for nodes that join: founders are listed with their addresses in cluster.members";
+            settings.complain("node.peer-address", reason);
+        }
+        return None;
+    }
+    for address in addresses.iter().filter(|address| !address.contains(':')) {
+        settings.complain("cluster.join", &format!("{address:?}: expected HOST:PORT"));
+    }
+    for key in ["node.id", "cluster.members"] {
+        if settings.get(key).value.is_some() {
+            settings.complain(key, "must not be set for a node that joins: the cluster gives it an id");
+        }
+    }
+    let peer_address = settings.string("node.peer-address");
+    if peer_address.is_empty() {
+        settings.complain("node.peer-address", "must be set for a node that joins: where the others reach it");
+    }
+    Some(Join { addresses, peer_address })
+}
+
 fn members(settings: &mut Settings, node: NodeId, profile: Profile) -> Vec<Member> {
     const KEY: &str = "cluster.members";
     let mut members: Vec<Member> = Vec::new();
@@ -189,7 +218,8 @@ fn members(settings: &mut Settings, node: NodeId, profile: Profile) -> Vec<Membe
     members
 }
 
-fn tls(settings: &mut Settings, members: &[Member], node: NodeId) -> Tls {
+/// `own_address` is where the other nodes reach this one, if it has such an address.
+fn tls(settings: &mut Settings, own_address: Option<&str>, has_peers: bool) -> Tls {
     let refresh_interval = settings.duration("tls.refresh-interval");
     if refresh_interval.is_zero() {
         settings.complain("tls.refresh-interval", "must be longer than zero");
@@ -202,13 +232,9 @@ fn tls(settings: &mut Settings, members: &[Member], node: NodeId) -> Tls {
     };
     let peer = match settings.string("listen.peer") {
         address if !address.is_empty() => address,
-        _ => members.iter().find(|member| member.id == node).map(|own| own.peer_address.clone()).unwrap_or_default(),
+        _ => own_address.unwrap_or_default().to_owned(),
     };
-    if members.len() > 1
-        && !peer.is_empty()
-        && tls.peer.is_none()
-        && !is_local(&peer)
-        && !settings.boolean("tls.peer.insecure")
+    if has_peers && !peer.is_empty() && tls.peer.is_none() && !is_local(&peer) && !settings.boolean("tls.peer.insecure")
     {
         settings.complain(
             "tls.peer.cert",
@@ -227,7 +253,8 @@ fn tls(settings: &mut Settings, members: &[Member], node: NodeId) -> Tls {
             ),
         );
     }
-    Tls { peer: tls.peer.map(|files| Files { host: own_host(members, node), ..files }), ..tls }
+    let host = own_address.map(|address| base::host_of(address).to_owned());
+    Tls { peer: tls.peer.map(|files| Files { host, ..files }), ..tls }
 }
 
 /// The files of one port; some of them without the others are a mistake.
@@ -247,11 +274,6 @@ fn files(settings: &mut Settings, section: &str, ca: &str) -> Option<Files> {
         }
     }
     Some(Files { cert: cert.into(), key: private.into(), ca: ca_files, host: None })
-}
-
-fn own_host(members: &[Member], node: NodeId) -> Option<String> {
-    let own = members.iter().find(|member| member.id == node)?;
-    Some(base::host_of(&own.peer_address).to_owned())
 }
 
 /// Whether only this machine reaches the address.

@@ -4,12 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use base::Listener;
 use cluster::Member;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::assembly::{self, Running};
+use crate::assembly::{self, Data, Running};
 use crate::cli::Telemetry;
 use crate::config::{Config, Profile, Sources};
 use crate::door::Protocol;
@@ -29,8 +30,9 @@ pub(crate) async fn run(args: Args, telemetry: &Telemetry) -> anyhow::Result<()>
     telemetry::init_from(telemetry, &settings);
     settings.check()?;
     let config = Config::of(settings, Profile::Cluster)?;
-    let node = config.options.node;
     let started = Box::pin(start(config)).await?;
+    // One that joins learns who it is only then.
+    let node = started.running.node().router().this_node();
     output::line(&format!("node {node}: gRPC on {}", started.grpc_address));
     started.serve_until_signal().await
 }
@@ -63,7 +65,10 @@ pub(crate) async fn start(config: Config) -> anyhow::Result<Started> {
     let net = Arc::new(doors.net(tls.peer)?);
     let seams = assembly::Seams { net, ..assembly::Seams::system(&data).await? };
     let members = options.members.clone();
-    let running = assembly::start(options, seams).await?;
+    let running = assembly::start(options, seams).await.with_context(|| match &data {
+        Data::Memory => "cannot start".to_owned(),
+        Data::Directory { path, .. } => format!("cannot start on the data in {}", path.display()),
+    })?;
     Ok(Started { running, grpc_address, grpc, http, admin, members, doors })
 }
 

@@ -41,7 +41,13 @@ pub(crate) const KEYS: &[Key] = &[
         name: "node.id",
         kind: Kind::Integer { min: 1, max: u64::MAX >> 1 },
         default: "",
-        doc: "This node's id, unique in the cluster for ever. Must be set.",
+        doc: "This node's id, unique in the cluster for ever. Must be set, unless the node joins: the cluster gives it one then.",
+    },
+    Key {
+        name: "node.peer-address",
+        kind: Kind::Address,
+        default: "",
+        doc: "`HOST:PORT` under which the other nodes reach the peer port of this one. Must be set when the node joins.",
     },
     Key {
         name: "node.data-dir",
@@ -59,7 +65,13 @@ pub(crate) const KEYS: &[Key] = &[
         name: "cluster.members",
         kind: Kind::List,
         default: "",
-        doc: "All nodes as `ID=HOST:PORT` of their peer ports, this one included. Must be set.",
+        doc: "The founders of the cluster as `ID=HOST:PORT` of their peer ports, this node included. Must be set, unless the node joins.",
+    },
+    Key {
+        name: "cluster.join",
+        kind: Kind::List,
+        default: "",
+        doc: "Peer ports (`HOST:PORT`) of nodes of a cluster that is there already. This node asks them to be let in when its data directory is empty; one that answers is enough. Instead of `node.id` and `cluster.members`.",
     },
     Key {
         name: "cluster.shards",
@@ -95,7 +107,7 @@ pub(crate) const KEYS: &[Key] = &[
         name: "listen.peer",
         kind: Kind::Address,
         default: "",
-        doc: "Where other nodes connect. Not set: the address under which this node is listed in `cluster.members`.",
+        doc: "Where other nodes connect. Not set: the address under which this node is listed in `cluster.members`, or `node.peer-address`.",
     },
     Key {
         name: "listen.admin",
@@ -145,7 +157,7 @@ pub(crate) const KEYS: &[Key] = &[
         name: "tls.peer.cert",
         kind: Kind::Path,
         default: "",
-        doc: "Certificate of this node (PEM), valid for the host under which it is listed in `cluster.members`, for servers and for clients.",
+        doc: "Certificate of this node (PEM), valid for the host under which it is listed in `cluster.members` (or of `node.peer-address`), for servers and for clients.",
     },
     Key { name: "tls.peer.key", kind: Kind::Path, default: "", doc: "Its private key (PEM)." },
     Key {

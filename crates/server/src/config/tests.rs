@@ -139,6 +139,24 @@ fn ports_that_other_machines_reach_need_certificates_or_a_loud_word() {
 }
 
 #[test]
+fn a_node_that_joins_is_told_where_and_not_who_it_is() {
+    let join = "[cluster]\njoin = [\"n1:7234\", \"n2:7234\"]\n[node]\ndata-dir = \"d\"\n";
+    let here = format!("{join}peer-address = \"n4:7234\"\n");
+    assert!(problems(file(&here)).iter().any(|text| text.contains("other machines reach the peer port n4:7234")));
+    let aloud = format!("{here}[tls.peer]\ninsecure = true\n");
+    let config = Config::of(file(&aloud), Profile::Cluster).expect("valid");
+    let addresses = vec!["n1:7234".to_owned(), "n2:7234".to_owned()];
+    assert_eq!(config.options.join, Some(Join { addresses, peer_address: "n4:7234".to_owned() }));
+    assert_eq!(config.options.members, []);
+    let found = problems(file(&format!("{join}id = 4\n")));
+    assert!(found.iter().any(|text| text.contains("node.id: must not be set for a node that joins")), "{found:?}");
+    assert!(found.iter().any(|text| text.contains("node.peer-address: must be set")), "{found:?}");
+    let mut founder = file(document::EXAMPLE);
+    founder.text(Path::new("more.toml"), "[node]\npeer-address = \"n1:7234\"\n");
+    assert!(problems(founder).iter().any(|text| text.contains("is for nodes that join")));
+}
+
+#[test]
 fn what_is_no_toml_has_a_place_too() {
     let found = problems(file("[node]\nid = 1\nid = 2\n"));
     assert!(found[0].starts_with("n1.toml:3: duplicate key"), "{found:?}");
