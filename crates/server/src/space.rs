@@ -30,12 +30,15 @@ pub(crate) struct Watch {
 impl Watch {
     /// For ever.
     pub(crate) async fn run(self) {
-        let mut levels = vec![SpaceLevel::Ample; self.volumes.len()];
+        let mut shortages: Vec<Option<DiskShortage>> = vec![None; self.volumes.len()];
         let mut before = SpaceLevel::Ample;
         loop {
             let spaces = self.measure().await;
             let interval = interval(&spaces);
-            let shortage = self.worst(&spaces, &mut levels);
+            for ((volume, space), shortage) in self.volumes.iter().zip(spaces).zip(&mut shortages) {
+                *shortage = judge(self.node_id, self.reserve, &**volume, space, shortage.take());
+            }
+            let shortage = shortages.iter().flatten().max_by_key(|shortage| shortage.level).cloned();
             let level = shortage.as_ref().map_or(SpaceLevel::Ample, |shortage| shortage.level);
             if level != before {
                 tell(level, shortage.as_ref());
@@ -45,26 +48,6 @@ impl Watch {
             self.frontend.report_disk(level).await;
             tokio::time::sleep(interval).await;
         }
-    }
-
-    /// The worst volume, unless all have room.
-    fn worst(&self, spaces: &[Option<Space>], levels: &mut [SpaceLevel]) -> Option<DiskShortage> {
-        let mut worst: Option<DiskShortage> = None;
-        for ((volume, space), level) in self.volumes.iter().zip(spaces).zip(levels) {
-            // What cannot be measured is as it was. That the disk works is not seen here.
-            let Some(space) = space else { continue };
-            *level = self.reserve.level(*level, *space);
-            if *level > worst.as_ref().map_or(SpaceLevel::Ample, |worst| worst.level) {
-                worst = Some(DiskShortage {
-                    node: self.node_id,
-                    level: *level,
-                    place: volume.place(),
-                    free_bytes: space.free,
-                    needed_bytes: self.reserve.ample_again(space.total),
-                });
-            }
-        }
-        worst
     }
 
     /// A device may let everybody wait who looks at it, the runtime's threads excepted.
@@ -80,6 +63,26 @@ impl Watch {
             Writer::Thread => tokio::task::spawn_blocking(look).await.unwrap_or_default(),
         }
     }
+}
+
+/// What `volume` is short of now, and was `before`. What cannot be measured is as it was: that the disk
+/// works is not seen here.
+fn judge(
+    node: NodeId,
+    reserve: DiskReserve,
+    volume: &dyn Volume,
+    space: Option<Space>,
+    before: Option<DiskShortage>,
+) -> Option<DiskShortage> {
+    let Some(space) = space else { return before };
+    let level = reserve.level(before.map_or(SpaceLevel::Ample, |shortage| shortage.level), space);
+    (level > SpaceLevel::Ample).then(|| DiskShortage {
+        node,
+        level,
+        place: volume.place(),
+        free_bytes: space.free,
+        needed_bytes: reserve.ample_again(space.total),
+    })
 }
 
 /// Until the next look: shorter than it takes to fill what is left.
@@ -117,6 +120,20 @@ fn tell(level: SpaceLevel, shortage: Option<&DiskShortage>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn room_that_cannot_be_seen_is_as_it_was() {
+        let volume = storage::Directory::new(std::path::Path::new("/data"));
+        let judge = |free: Option<u64>, before| {
+            let space = free.map(|free| Space { free, total: 1000 });
+            judge(NodeId(1), DiskReserve::Bytes(100), &volume, space, before)
+        };
+        assert_eq!(judge(None, None), None);
+        let low = judge(Some(99), None);
+        assert_eq!(low.as_ref().map(|shortage| (shortage.level, shortage.free_bytes)), Some((SpaceLevel::Low, 99)));
+        assert_eq!(judge(None, low.clone()), low);
+        assert_eq!(judge(Some(200), low), None);
+    }
 
     #[test]
     fn the_less_is_left_the_more_often_one_looks() {

@@ -67,8 +67,8 @@ impl Volume for Directory {
 /// How much is to be kept free.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum DiskReserve {
-    /// 5 % of the file system, at least 256 MiB and at most 16 GiB; on one of less than
-    /// 1 GiB a quarter of it.
+    /// 2 % of the file system, at least 256 MiB and at most 2 GiB; on one of less than
+    /// 1 GiB a quarter of it. More would refuse work on disks that have room for days.
     #[default]
     Automatic,
     Bytes(u64),
@@ -78,7 +78,7 @@ pub enum DiskReserve {
 
 /// Below it the store cannot count on one more segment of the log and one more table.
 const AUTOMATIC_BYTES_MIN: u64 = 256 << 20;
-const AUTOMATIC_BYTES_MAX: u64 = 16 << 30;
+const AUTOMATIC_BYTES_MAX: u64 = 2 << 30;
 const PERCENT_MAX: u8 = 90;
 
 impl DiskReserve {
@@ -86,7 +86,7 @@ impl DiskReserve {
     #[must_use]
     pub fn bytes(self, total: u64) -> u64 {
         match self {
-            Self::Automatic => (total / 20).clamp(AUTOMATIC_BYTES_MIN, AUTOMATIC_BYTES_MAX).min(total / 4),
+            Self::Automatic => (total / 50).clamp(AUTOMATIC_BYTES_MIN, AUTOMATIC_BYTES_MAX).min(total / 4),
             Self::Bytes(bytes) => bytes,
             Self::Percent(percent) => total / 100 * u64::from(percent),
         }
@@ -171,8 +171,8 @@ mod tests {
         assert_eq!(bytes(64 * MIB), 16 * MIB);
         assert_eq!(bytes(GIB), 256 * MIB);
         assert_eq!(bytes(4 * GIB), 256 * MIB);
-        assert_eq!(bytes(100 * GIB), 5 * GIB);
-        assert_eq!(bytes(10_000 * GIB), 16 * GIB);
+        assert_eq!(bytes(50 * GIB), GIB);
+        assert_eq!(bytes(10_000 * GIB), 2 * GIB);
     }
 
     #[test]

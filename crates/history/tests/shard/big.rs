@@ -30,7 +30,9 @@ pub(crate) struct CountingKv {
 
 impl CountingKv {
     fn note_read(&self, key: &[u8]) {
-        if key.get(2) == Some(&HISTORY_TABLE) {
+        // Keys of executions begin with their cell; others may have any byte in that place.
+        let is_execution = key.first_chunk().is_some_and(|cell| u16::from_be_bytes(*cell) < base::CELLS);
+        if is_execution && key.get(2) == Some(&HISTORY_TABLE) {
             self.counts.event_reads.fetch_add(1, Ordering::Relaxed);
         }
     }

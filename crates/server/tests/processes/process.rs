@@ -27,7 +27,19 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 impl Process {
     pub(crate) fn spawn(args: &[&str]) -> Self {
-        let mut child = command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+        Self::of(command(args))
+    }
+
+    /// With no more than so many file handles.
+    pub(crate) fn spawn_with_handles(handles: u32, args: &[&str]) -> Self {
+        let mut shell = Command::new("sh");
+        let script = format!("ulimit -n {handles} && exec \"$0\" \"$@\"");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_perpetuo")]).args(args).stdin(Stdio::null());
+        Self::of(shell)
+    }
+
+    fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
         let stdout = BufReader::new(child.stdout.take().expect("piped"));
         let stderr = BufReader::new(child.stderr.take().expect("piped"));
         Self { child, stdout, stderr }
