@@ -2,6 +2,7 @@
 //! tells the node what it means: a thin loop around `storage::DiskReserve`. Nothing looks at
 //! the disk for a request.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +16,9 @@ const INTERVAL_MAX: Duration = Duration::from_secs(1);
 const INTERVAL_MIN: Duration = Duration::from_millis(10);
 /// In a second no disk takes more. So what is left when one looks is not gone at the next look.
 const FILLED_PER_SECOND_MAX: u64 = 1 << 30;
+
+/// What a look at a volume showed: nothing to speak of where it has no bound.
+type Seen = io::Result<Option<Space>>;
 
 /// What is watched, and who is told.
 pub(crate) struct Watch {
@@ -35,8 +39,8 @@ impl Watch {
         loop {
             let spaces = self.measure().await;
             let interval = interval(&spaces);
-            for ((volume, space), shortage) in self.volumes.iter().zip(spaces).zip(&mut shortages) {
-                *shortage = judge(self.node_id, self.reserve, &**volume, space, shortage.take());
+            for ((volume, seen), shortage) in self.volumes.iter().zip(spaces).zip(&mut shortages) {
+                *shortage = judge(self.node_id, self.reserve, &**volume, seen, shortage.take());
             }
             let shortage = shortages.iter().flatten().max_by_key(|shortage| shortage.level).cloned();
             let level = shortage.as_ref().map_or(SpaceLevel::Ample, |shortage| shortage.level);
@@ -51,7 +55,7 @@ impl Watch {
     }
 
     /// A device may let everybody wait who looks at it, the runtime's threads excepted.
-    async fn measure(&self) -> Vec<Option<Space>> {
+    async fn measure(&self) -> Vec<Seen> {
         let (volumes, kv) = (self.volumes.clone(), self.kv.clone());
         let look = move || {
             // What it finds, the store itself remembers.
@@ -71,10 +75,11 @@ fn judge(
     node: NodeId,
     reserve: DiskReserve,
     volume: &dyn Volume,
-    space: Option<Space>,
+    seen: Seen,
     before: Option<DiskShortage>,
 ) -> Option<DiskShortage> {
-    let Some(space) = space else { return before };
+    let Ok(space) = seen else { return before };
+    let space = space?;
     let level = reserve.level(before.map_or(SpaceLevel::Ample, |shortage| shortage.level), space);
     (level > SpaceLevel::Ample).then(|| DiskShortage {
         node,
@@ -86,17 +91,16 @@ fn judge(
 }
 
 /// Until the next look: shorter than it takes to fill what is left.
-fn interval(spaces: &[Option<Space>]) -> Duration {
-    let Some(free) = spaces.iter().flatten().map(|space| space.free).min() else { return INTERVAL_MAX };
+fn interval(spaces: &[Seen]) -> Duration {
+    let seen = spaces.iter().filter_map(|seen| seen.as_ref().ok()?.as_ref());
+    let Some(free) = seen.map(|space| space.free).min() else { return INTERVAL_MAX };
     let millis = free.saturating_mul(1000) / FILLED_PER_SECOND_MAX;
     Duration::from_millis(millis).clamp(INTERVAL_MIN, INTERVAL_MAX)
 }
 
-fn measure(volume: &dyn Volume) -> Option<Space> {
-    volume.space().unwrap_or_else(|error| {
-        tracing::warn!(%error, place = volume.place(), "cannot see how much room is left");
-        None
-    })
+fn measure(volume: &dyn Volume) -> Seen {
+    let seen = volume.space();
+    seen.inspect_err(|error| tracing::warn!(%error, place = volume.place(), "cannot see how much room is left"))
 }
 
 fn tell(level: SpaceLevel, shortage: Option<&DiskShortage>) {
@@ -124,22 +128,23 @@ mod tests {
     #[test]
     fn room_that_cannot_be_seen_is_as_it_was() {
         let volume = storage::Directory::new(std::path::Path::new("/data"));
-        let judge = |free: Option<u64>, before| {
-            let space = free.map(|free| Space { free, total: 1000 });
-            judge(NodeId(1), DiskReserve::Bytes(100), &volume, space, before)
-        };
-        assert_eq!(judge(None, None), None);
-        let low = judge(Some(99), None);
+        let judge = |seen: Seen, before| judge(NodeId(1), DiskReserve::Bytes(100), &volume, seen, before);
+        let free = |free| Ok(Some(Space { free, total: 1000 }));
+        let unseen = || Err(io::Error::other("injected"));
+        assert_eq!(judge(unseen(), None), None);
+        let low = judge(free(99), None);
         assert_eq!(low.as_ref().map(|shortage| (shortage.level, shortage.free_bytes)), Some((SpaceLevel::Low, 99)));
-        assert_eq!(judge(None, low.clone()), low);
-        assert_eq!(judge(Some(200), low), None);
+        assert_eq!(judge(unseen(), low.clone()), low);
+        assert_eq!(judge(free(200), low.clone()), None);
+        // There is no bound any more.
+        assert_eq!(judge(Ok(None), low), None);
     }
 
     #[test]
     fn the_less_is_left_the_more_often_one_looks() {
-        let space = |free| Some(Space { free, total: 1 << 40 });
+        let space = |free| Ok(Some(Space { free, total: 1 << 40 }));
         assert_eq!(interval(&[]), INTERVAL_MAX);
-        assert_eq!(interval(&[None, space(1 << 38)]), INTERVAL_MAX);
+        assert_eq!(interval(&[Ok(None), Err(io::Error::other("injected")), space(1 << 38)]), INTERVAL_MAX);
         assert_eq!(interval(&[space(1 << 38), space(256 << 20)]), Duration::from_millis(250));
         assert_eq!(interval(&[space(0)]), INTERVAL_MIN);
     }
